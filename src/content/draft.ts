@@ -1,0 +1,113 @@
+/**
+ * What is known of a resource so far: position -> (hash, trust, signers), sparse. Sealed into a manifest when complete.
+ *
+ * Invariants:
+ * 1. A hash is only entered from a statement whose signature was checked, from our own fetch, or from a trusted manifest.
+ * 2. Two members that disagree about a position: neither is believed, the position is unknown again and stays disputed
+ *    until we fetched it ourselves. Our own word is final.
+ *
+ * Pure: holds no bytes, does no I/O.
+ */
+import { ShorthaulError } from '../errors.ts'
+import { contentRoot } from './digest.ts'
+import type { AgentKey, SegmentHash } from './ids.ts'
+import type { Manifest } from './manifest.ts'
+import { segmentCount } from './segmentation.ts'
+import type { Statement } from './statement.ts'
+
+/** How a hash is known, weakest first: a member signed it, the origin declared it, the user pinned it. */
+export type Trust = 'attested' | 'declared' | 'pinned'
+
+export interface DraftEntry {
+  readonly hash: SegmentHash
+  readonly trust: Trust
+  /** Who signed it, first come first; null when a digest of the whole vouches for it. */
+  readonly signer: AgentKey | null
+}
+
+export class Draft {
+  readonly lengthBytes: number
+  readonly segmentCount: number
+  readonly #self: AgentKey
+  readonly #entries = new Map<number, DraftEntry>()
+  readonly #disputed = new Set<number>()
+
+  /** @param self our own key: what it signed outranks what others signed */
+  constructor(lengthBytes: number, self: AgentKey) {
+    this.lengthBytes = lengthBytes
+    this.segmentCount = segmentCount(lengthBytes)
+    this.#self = self
+  }
+
+  get knownCount(): number {
+    return this.#entries.size
+  }
+
+  get isComplete(): boolean {
+    return this.#entries.size === this.segmentCount
+  }
+
+  entry(index: number): DraftEntry | undefined {
+    return this.#entries.get(index)
+  }
+
+  isDisputed(index: number): boolean {
+    return this.#disputed.has(index)
+  }
+
+  /**
+   * Enters an authentic statement; the caller has checked its signature.
+   * @returns positions that became known, and positions that became disputed by it
+   */
+  add(statement: Statement): { readonly learnt: number[]; readonly disputed: number[] } {
+    const learnt: number[] = []
+    const disputed: number[] = []
+    const isOwn = statement.signer === this.#self
+    for (const [offset, hash] of statement.hashes.entries()) {
+      const index = statement.firstIndex + offset
+      if (index >= this.segmentCount) break
+      const known = this.#entries.get(index)
+      if (isOwn) {
+        if (known?.hash !== hash) learnt.push(index)
+        this.#disputed.delete(index)
+        this.#entries.set(index, { hash, trust: known?.hash === hash ? known.trust : 'attested', signer: this.#self })
+      } else if (known === undefined) {
+        if (this.#disputed.has(index)) continue
+        this.#entries.set(index, { hash, trust: 'attested', signer: statement.signer })
+        learnt.push(index)
+      } else if (known.hash !== hash && known.trust === 'attested' && known.signer !== this.#self) {
+        this.#entries.delete(index)
+        this.#disputed.add(index)
+        disputed.push(index)
+      }
+    }
+    return { learnt, disputed }
+  }
+
+  /** Enters a whole manifest that a digest vouches for; it overrules what members signed. */
+  addManifest(manifest: Manifest, trust: Exclude<Trust, 'attested'>): void {
+    for (const [index, hash] of manifest.hashes.entries()) {
+      this.#disputed.delete(index)
+      this.#entries.set(index, { hash, trust, signer: null })
+    }
+  }
+
+  /** Forgets a position whose bytes turned out wrong, so that it is fetched from the origin. */
+  dispute(index: number): void {
+    this.#entries.delete(index)
+    this.#disputed.add(index)
+  }
+
+  /** @throws SHORTHAUL_MANIFEST_INVALID when positions are missing */
+  seal(): Manifest {
+    const hashes: SegmentHash[] = []
+    for (let index = 0; index < this.segmentCount; index++) {
+      const entry = this.#entries.get(index)
+      if (!entry) {
+        throw new ShorthaulError('SHORTHAUL_MANIFEST_INVALID', `Cannot seal a draft: position ${index} is unknown`)
+      }
+      hashes.push(entry.hash)
+    }
+    return { lengthBytes: this.lengthBytes, hashes, root: contentRoot(hashes, this.lengthBytes) }
+  }
+}

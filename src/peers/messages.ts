@@ -1,0 +1,72 @@
+/**
+ * The control session's messages (protomux protocol `shorthaul/1`), as the rest of the program sees them.
+ * wire.ts encodes them; every limit below is checked before anything is allocated.
+ *
+ * Invariants: no message carries a URL, a credential or the name of a file; keys are wire keys of the secret's epoch.
+ */
+import type { LocationKey, ResourceKey } from '../content/ids.ts'
+import type { Identification } from '../content/resource.ts'
+import type { SegmentRange } from '../content/segmentation.ts'
+import type { Statement } from '../content/statement.ts'
+
+export const MAX_MESSAGE_BYTES = 256 * 1024
+export const MAX_RANGES = 4096
+export const MAX_STATEMENTS = 1024
+export const MAX_VALIDATOR_BYTES = 1024
+
+/** "I want what this location names (or this very generation): tell me what you have, and what you get." */
+export interface InterestMessage {
+  readonly type: 'interest'
+  /** One or both are set. */
+  readonly location: LocationKey | null
+  readonly resource: ResourceKey | null
+  /** False ends the interest; nothing more need be pushed. */
+  readonly isWanted: boolean
+}
+
+/** Answer to an interest in a location, one for each interest even when nothing is known (then `resource` is null). */
+export interface KnownMessage {
+  readonly type: 'known'
+  readonly location: LocationKey
+  readonly newest: { readonly resource: ResourceKey; readonly identification: Identification } | null
+}
+
+/** Positions that the sender can serve now, with statements for hashes that the receiver may not know. */
+export interface HaveMessage {
+  readonly type: 'have'
+  readonly resource: ResourceKey
+  /** 1 to MAX_RANGES, ascending, disjoint. */
+  readonly ranges: readonly SegmentRange[]
+  readonly statements: readonly Statement[]
+}
+
+/** "I no longer have these." */
+export interface GoneMessage {
+  readonly type: 'gone'
+  readonly resource: ResourceKey
+  readonly ranges: readonly SegmentRange[]
+}
+
+/** "Tell me the hashes from this position on." */
+export interface ManifestRequestMessage {
+  readonly type: 'manifest-request'
+  readonly resource: ResourceKey
+  readonly firstIndex: number
+}
+
+/** As many statements as fit; `nextIndex` is where to ask on, null when there is no more. */
+export interface ManifestMessage {
+  readonly type: 'manifest'
+  readonly resource: ResourceKey
+  readonly statements: readonly Statement[]
+  readonly nextIndex: number | null
+}
+
+/** What the session hands to its owner. `hello` and `ping` are the session's own affair (session.ts). */
+export type Message =
+  | InterestMessage
+  | KnownMessage
+  | HaveMessage
+  | GoneMessage
+  | ManifestRequestMessage
+  | ManifestMessage
