@@ -1,0 +1,230 @@
+/**
+ * The HTTP transport: probes for facts and opens bodies, degrading to what the origin can do.
+ *
+ * Does not retry, does not verify content, and does not decide what is fetched. Invariant: whatever throws has closed
+ * or returned its connection first.
+ */
+import type { Logger } from 'pino'
+import type { Clock } from '../clock.ts'
+import { redactUrl, systemCode } from '../errors.ts'
+import { parseReprDigest, WANT_REPR_DIGEST } from './digest-fields.ts'
+import { HeadMemory } from './head-memory.ts'
+import { type Answer, type Expected, judgeAnswer } from './http-answer.ts'
+import { type Chain, type ChainRequest, followChain } from './http-chain.ts'
+import type { HttpConnections } from './http-connections.ts'
+import { statusError } from './http-errors.ts'
+import { formatRange, isRange, parseContentRange } from './http-range.ts'
+import type { Netrc } from './netrc.ts'
+import type { Degradation, OpenOptions, Origin, OriginFacts, OriginRequest, OriginStream } from './origin.ts'
+import { parseUserFields, type UserFields } from './request-fields.ts'
+import { contentCoding, listField, singleField } from './response-fields.ts'
+import { judgeSharing } from './sharing.ts'
+import { findValidator, ifRangeValue } from './validators.ts'
+
+/** An origin that lets HEAD hang must not cost the whole patience: the GET that follows has the full time. */
+const HEAD_TIMEOUT_MS = 5_000
+
+/** How it looks when an origin lets HEAD hang, or closes the connection on it. */
+const HEAD_TROUBLE: ReadonlySet<string> = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_SOCKET', 'ECONNRESET'])
+
+/** Statuses to a HEAD that a GET would get as well, so that asking again would only annoy. */
+const SAME_FOR_GET: ReadonlySet<number> = new Set([401, 407, 408, 425, 429, 502, 503, 504])
+
+export interface HttpOriginOptions {
+  readonly userAgent: string
+  readonly headersTimeoutMs: number
+  readonly maxRedirects: number
+}
+
+export interface HttpOriginComponents {
+  readonly clock: Clock
+  readonly log: Logger
+  readonly connections: HttpConnections
+  readonly netrc: Netrc
+}
+
+type Ask = Pick<ChainRequest, 'url' | 'user' | 'signal'>
+
+export class HttpOrigin implements Origin {
+  readonly #components: HttpOriginComponents
+  readonly #clock: Clock
+  readonly #log: Logger
+  readonly #options: HttpOriginOptions
+  readonly #headMemory: HeadMemory
+
+  /** @param components.connections owned by this object from now on: close() ends them */
+  constructor(components: HttpOriginComponents, options: HttpOriginOptions) {
+    this.#components = components
+    this.#clock = components.clock
+    this.#log = components.log
+    this.#options = options
+    this.#headMemory = new HeadMemory(components.clock)
+  }
+
+  async probe(request: OriginRequest, options: { readonly signal: AbortSignal }): Promise<OriginFacts> {
+    const ask = { url: new URL(request.url), user: parseUserFields(request.headers), signal: options.signal }
+    if (!this.#headMemory.failed(ask.url)) {
+      const facts = await this.#probeByHead(ask)
+      if (facts) return facts
+    }
+    const facts = await this.#probeByGet(ask)
+    // Only now it is clear that HEAD, and not the resource, was the trouble.
+    this.#headMemory.remember(ask.url)
+    return facts
+  }
+
+  async open(request: OriginRequest, options: OpenOptions): Promise<OriginStream> {
+    const { range = null, expected = null, signal } = options
+    if (range && (!isRange(range) || (range.start > 0 && !expected))) {
+      throw new RangeError(`Cannot open [${range.start}, ${range.end}) without an expected generation`)
+    }
+    const ask = { url: new URL(request.url), user: parseUserFields(request.headers), signal }
+    const extra: Record<string, string> = { 'want-repr-digest': WANT_REPR_DIGEST }
+    if (range) {
+      extra.range = formatRange(range)
+      const condition = expected && ifRangeValue(expected.validator)
+      if (condition) extra['if-range'] = condition
+    }
+    const chain = await this.#send('GET', ask, { extra, headersTimeoutMs: this.#options.headersTimeoutMs })
+    const { status, fields, body } = chain.response
+    let answer: Answer
+    try {
+      answer = judgeAnswer(status, fields, { url: chain.url, range, expected, nowMs: this.#clock.nowMs() })
+    } catch (error) {
+      await (status >= 400 ? body.discard() : body.cancel())
+      throw error
+    }
+    if (answer.bodyBytes !== null) body.promise(answer.bodyBytes)
+    const facts = this.#facts(chain, { ask, answer, expected, degradations: [] })
+    return { facts, offset: answer.offset, body, cancel: () => body.cancel() }
+  }
+
+  async close(): Promise<void> {
+    await this.#components.connections.close()
+  }
+
+  /** Null when HEAD told nothing useful and a GET might. */
+  async #probeByHead(ask: Ask): Promise<OriginFacts | null> {
+    let chain: Chain
+    try {
+      const headersTimeoutMs = Math.min(HEAD_TIMEOUT_MS, this.#options.headersTimeoutMs)
+      chain = await this.#send('HEAD', ask, { extra: { 'want-repr-digest': WANT_REPR_DIGEST }, headersTimeoutMs })
+    } catch (error) {
+      // An origin that hangs or hangs up on HEAD may well answer GET; one that cannot be connected to will not.
+      if (!ask.signal.aborted && HEAD_TROUBLE.has(systemCode(error) ?? '')) return null
+      throw error
+    }
+    const { status, fields, body } = chain.response
+    await body.cancel()
+    if (status !== 200 && status !== 203) {
+      if (SAME_FOR_GET.has(status)) throw statusError(status, fields, { url: chain.url, nowMs: this.#clock.nowMs() })
+      return null
+    }
+    const asked = { url: chain.url, range: null, expected: null, nowMs: this.#clock.nowMs() }
+    const answer = judgeAnswer(status, fields, asked)
+    // Programs that make their answers on the fly say nothing, or "0", to HEAD: ask the GET rather than believe it.
+    if (answer.lengthBytes === null || answer.lengthBytes === 0) return null
+    return this.#facts(chain, { ask, answer, expected: null, degradations: [] })
+  }
+
+  async #probeByGet(ask: Ask): Promise<OriginFacts> {
+    const range = { start: 0, end: 1 }
+    const extra = { 'want-repr-digest': WANT_REPR_DIGEST, range: formatRange(range) }
+    const chain = await this.#send('GET', ask, { extra, headersTimeoutMs: this.#options.headersTimeoutMs })
+    const { status, body } = chain.response
+    let answer: Answer
+    try {
+      answer = judgeProbe(chain, this.#clock.nowMs())
+    } finally {
+      await (status >= 400 ? body.discard() : body.cancel())
+    }
+    return this.#facts(chain, { ask, answer, expected: null, degradations: ['no-head'] })
+  }
+
+  async #send(
+    method: 'GET' | 'HEAD',
+    ask: Ask,
+    request: Pick<ChainRequest, 'extra' | 'headersTimeoutMs'>,
+  ): Promise<Chain> {
+    const startedMs = this.#clock.monotonicMs()
+    const { userAgent, maxRedirects } = this.#options
+    const chain = await followChain(this.#components, { ...ask, ...request, method, userAgent, maxRedirects })
+    this.#log.debug(
+      {
+        method,
+        url: redactUrl(chain.url),
+        status: chain.response.status,
+        redirects: chain.redirects.length,
+        durationMs: Math.round(this.#clock.monotonicMs() - startedMs),
+      },
+      'origin answered',
+    )
+    return chain
+  }
+
+  #facts(
+    chain: Chain,
+    about: {
+      readonly ask: { readonly user: UserFields }
+      readonly answer: Answer
+      readonly expected: Expected | null
+      readonly degradations: readonly Degradation[]
+    },
+  ): OriginFacts {
+    const { fields } = chain.response
+    const { answer, expected } = about
+    const nowMs = this.#clock.nowMs()
+    const found = findValidator(fields, answer.lengthBytes)
+    // A 206 may leave out fields that If-Range already settled; the answer was checked against what was expected.
+    const proven = expected !== null && expected.validator.kind !== 'sha256' ? expected.validator : null
+    const degradations = new Set<Degradation>(about.degradations)
+    if (answer.acceptsRanges === false) degradations.add('no-range')
+    if (answer.lengthBytes === null) degradations.add('no-length')
+    if (proven === null) for (const each of found.degradations) degradations.add(each)
+    const sharing = judgeSharing(fields, {
+      url: chain.url,
+      user: about.ask.user,
+      privateReason: chain.privateReason,
+      nowMs,
+    })
+    return {
+      ...sharing,
+      freshUntilMs: Math.max(nowMs, Math.min(sharing.freshUntilMs, chain.freshUntilMs)),
+      finalUrl: withoutUserInfo(chain.url),
+      redirects: chain.redirects,
+      lengthBytes: answer.lengthBytes,
+      validator: proven ?? found.validator,
+      acceptsRanges: answer.acceptsRanges,
+      // Over plain http a digest is no better than the bytes: whoever changes the one changes the other. And it covers
+      // the representation before transfer but with its content coding, so it means the content for identity only.
+      declaredSha256:
+        chain.isTlsOnly && contentCoding(fields) === null ? parseReprDigest(listField(fields, 'repr-digest')) : null,
+      degradations: [...degradations],
+    }
+  }
+}
+
+/** Like judgeAnswer for `bytes=0-0`, but an ignored Range and an empty content are answers too. */
+function judgeProbe(chain: Chain, nowMs: number): Answer {
+  const { status, fields } = chain.response
+  if (status === 200 || status === 203) {
+    const whole = judgeAnswer(status, fields, { url: chain.url, range: null, expected: null, nowMs })
+    // Of nothing there is no first byte: then 200 says nothing about ranges.
+    return { ...whole, acceptsRanges: whole.lengthBytes === 0 ? whole.acceptsRanges : false }
+  }
+  if (status === 416) {
+    // No first byte: the content is empty.
+    const contentRange = parseContentRange(singleField(fields, 'content-range') ?? '')
+    if (contentRange?.kind === 'unsatisfied' && contentRange.totalBytes === 0) {
+      return { offset: 0, bodyBytes: 0, lengthBytes: 0, acceptsRanges: null }
+    }
+  }
+  return judgeAnswer(status, fields, { url: chain.url, range: { start: 0, end: 1 }, expected: null, nowMs })
+}
+
+function withoutUserInfo(url: URL): string {
+  const copy = new URL(url)
+  copy.username = ''
+  copy.password = ''
+  return copy.href
+}

@@ -1,0 +1,219 @@
+import { createHash } from 'node:crypto'
+import { createServer, type IncomingMessage } from 'node:http'
+import { type AddressInfo, connect, type Socket } from 'node:net'
+import t, { type Test } from 'tap'
+import type { OriginOptions } from '../../src/origin/origins.ts'
+import { openOrigins, originRequest, readBody } from '../support/open-origins.ts'
+import { startTestOrigin, TEST_CERT_FILE, TEST_KEY_FILE, type TestOriginOptions } from '../support/test-origin.ts'
+
+const signal = new AbortController().signal
+const CONTENT = Buffer.from('long-haul bytes cross the WAN once')
+const TLS = { caFile: TEST_CERT_FILE }
+
+async function origin(t: Test, options: TestOriginOptions = {}) {
+  const server = await startTestOrigin(options)
+  t.teardown(() => server.close())
+  return server
+}
+
+async function client(t: Test, options: Partial<OriginOptions> = {}) {
+  const origins = await openOrigins(options)
+  t.teardown(() => origins.close())
+  return {
+    probe: (url: string, headers: [string, string][] = []) => origins.probe(originRequest(url, headers), { signal }),
+    read: async (url: string) => readBody(await origins.open(originRequest(url), { signal })),
+  }
+}
+
+void t.test('redirects are followed and recorded, without their secrets', async (t) => {
+  const server = await origin(t)
+  const { probe, read } = await client(t)
+  const last = server.serve('/last', CONTENT)
+  for (const redirectStatus of [301, 302, 303, 307, 308]) {
+    const first = server.serve('/first?token=secret', CONTENT, { redirectTo: 'second', redirectStatus })
+    server.serve('/second', CONTENT, { redirectTo: last })
+    t.ok((await read(first)).equals(CONTENT), `${redirectStatus}`)
+    const facts = await probe(first)
+    t.match(facts, { finalUrl: last, visibility: 'branch' })
+    t.strictSame(facts.redirects, [`${server.base}/first?…`, `${server.base}/second`])
+  }
+  t.equal(server.connectionCount, 1, 'over one connection')
+})
+
+void t.test('redirects that lead nowhere are refused', async (t) => {
+  const server = await origin(t)
+  const { probe } = await client(t, { maxRedirects: 3 })
+  const redirect = { code: 'SHORTHAUL_ORIGIN_REDIRECT', retryable: false }
+  const url = server.serve('/0', CONTENT, { redirectTo: '/0' })
+  await t.rejects(probe(url), { ...redirect, message: /loop/ })
+  for (let hop = 0; hop < 4; hop++) server.serve(`/${hop}`, CONTENT, { redirectTo: `/${hop + 1}` })
+  server.serve('/4', CONTENT)
+  await t.rejects(probe(url), { ...redirect, message: /more than 3/ })
+  t.match(await probe(server.url('/1')), { finalUrl: server.url('/4') }, 'three are allowed')
+  for (const location of ['file:///etc/passwd', 'ftp://example.org/', 'http://[bad']) {
+    server.behave('/0', { redirectTo: location })
+    await t.rejects(probe(url), redirect, location)
+  }
+  server.behave('/0', { redirectTo: undefined, status: 302 })
+  await t.rejects(probe(url), { ...redirect, message: /no Location/ })
+})
+
+void t.test('credentials stay with the origin that they are for', async (t) => {
+  const first = await origin(t)
+  const second = await origin(t)
+  const netrc = t.testdir({ netrc: 'default login d password default-secret\n' })
+  const { probe } = await client(t, { netrcFile: `${netrc}/netrc` })
+  const target = second.serve('/b', CONTENT, { redirectTo: first.url('/c') })
+  const url = first.serve('/a', CONTENT, { redirectTo: '/same' })
+  first.serve('/same', CONTENT, { redirectTo: target })
+  first.serve('/c', CONTENT)
+  const facts = await probe(url, [
+    ['Authorization', 'Bearer secret'],
+    ['Cookie', 'a=b'],
+    ['X-Api-Key', 'secret'],
+    ['Accept', 'text/plain'],
+  ])
+  t.match(facts, { visibility: 'private', finalUrl: first.url('/c') }, 'one personal hop makes it private')
+  for (const path of ['/a', '/same']) {
+    t.match(first.requests(path)[0]?.headers, { authorization: 'Bearer secret', cookie: 'a=b', 'x-api-key': 'secret' })
+  }
+  for (const request of [...second.log, ...first.requests('/c')]) {
+    t.notOk('authorization' in request.headers || 'cookie' in request.headers || 'x-api-key' in request.headers)
+    t.match(request.headers, { accept: 'text/plain' }, 'safe fields go along')
+  }
+})
+
+void t.test('a private redirect makes the answer private; its freshness bounds that of the answer', async (t) => {
+  const server = await origin(t)
+  const { probe } = await client(t)
+  server.serve('/b', CONTENT, { cacheControl: 'max-age=1000' })
+  const url = server.serve('/a', CONTENT, { redirectTo: '/b', cacheControl: 'private' })
+  t.match(await probe(url), { visibility: 'private', privateReason: /redirect/ })
+  server.behave('/a', { cacheControl: 'no-store' })
+  const before = Date.now()
+  const facts = await probe(url)
+  t.equal(facts.visibility, 'branch')
+  t.ok(facts.freshUntilMs <= Date.now() && facts.freshUntilMs >= before, 'not fresh beyond now')
+})
+
+void t.test('netrc logs in, and makes the answer private', async (t) => {
+  const server = await origin(t)
+  const dir = t.testdir({ netrc: 'machine 127.0.0.1 login me password "se cret"\n' })
+  const requireAuth = `Basic ${Buffer.from('me:se cret').toString('base64')}`
+  const url = server.serve('/a', CONTENT, { requireAuth })
+  for (const options of [{ netrcFile: `${dir}/netrc` }, { env: { NETRC: `${dir}/netrc` } }]) {
+    const { probe } = await client(t, options)
+    t.match(await probe(url), { visibility: 'private', privateReason: /netrc/ })
+  }
+  await t.rejects(client(t, { netrcFile: `${dir}/missing` }), { code: 'SHORTHAUL_CONFIG_INVALID' })
+  await t.resolves(client(t, { env: { NETRC: `${dir}/missing`, HOME: dir } }), 'a default file may be missing')
+})
+
+void t.test('TLS: trust, digests and client certificates', async (t) => {
+  const server = await origin(t, { isTls: true })
+  const digest = createHash('sha256').update(CONTENT).digest()
+  const fields = { 'repr-digest': `sha-256=:${digest.toString('base64')}:` }
+  const url = server.serve('/a', CONTENT, { fields })
+  await t.rejects((await client(t)).probe(url), {
+    code: 'SHORTHAUL_ORIGIN_TLS',
+    retryable: false,
+    details: { system: 'DEPTH_ZERO_SELF_SIGNED_CERT' },
+  })
+  const { probe, read } = await client(t, TLS)
+  t.ok((await read(url)).equals(CONTENT))
+  t.match(await probe(url), { declaredSha256: digest.toString('hex'), visibility: 'branch' })
+  await probe(url)
+  t.equal(server.connectionCount, 2, 'connections are reused (one was refused by the first client)')
+  server.behave('/a', { fields: { ...fields, 'content-encoding': 'gzip' } })
+  t.match(await probe(url), { declaredSha256: null }, 'not for encoded content')
+  server.behave('/a', { fields: { 'repr-digest': 'sha-256=nonsense' } })
+  t.match(await probe(url), { declaredSha256: null })
+  await t.rejects(probe(url, [['Host', 'other.test']]), { code: 'SHORTHAUL_ORIGIN_TLS' }, 'another name')
+
+  const plain = await origin(t)
+  t.match(await probe(plain.serve('/a', CONTENT, { fields })), { declaredSha256: null }, 'not over plain http')
+  server.behave('/a', { fields })
+  const upgraded = plain.serve('/up', CONTENT, { redirectTo: url })
+  t.match(await probe(upgraded), { finalUrl: url, declaredSha256: null }, 'nor when the first hop was plain')
+  const downgraded = server.serve('/down', CONTENT, { redirectTo: plain.url('/a') })
+  await t.rejects(probe(downgraded), { code: 'SHORTHAUL_ORIGIN_REDIRECT', message: /https to http/ })
+
+  const strict = await origin(t, { isTls: true, requireClientCert: true })
+  const guarded = strict.serve('/a', CONTENT)
+  // In TLS 1.3 the refusal comes after the handshake, often as a mere close.
+  const noCertificate = { code: /TLS|UNREACHABLE/ }
+  await t.rejects(probe(guarded), noCertificate)
+  const withCert = await client(t, { ...TLS, clientCert: { certFile: TEST_CERT_FILE, keyFile: TEST_KEY_FILE } })
+  t.match(await withCert.probe(guarded), { visibility: 'private', privateReason: /client certificate/ })
+  const elsewhere = server.serve('/to-strict', CONTENT, { redirectTo: guarded })
+  await t.rejects(
+    withCert.probe(elsewhere),
+    noCertificate,
+    'an origin that a redirect names is not offered the certificate',
+  )
+  await t.rejects(client(t, { caFile: '/nowhere.pem' }), { code: 'SHORTHAUL_CONFIG_INVALID' })
+})
+
+void t.test('no connection', async (t) => {
+  const server = await startTestOrigin()
+  await server.close()
+  const { probe } = await client(t)
+  const unreachable = { code: 'SHORTHAUL_ORIGIN_UNREACHABLE', retryable: true }
+  await t.rejects(probe(server.url('/a')), { ...unreachable, details: { system: 'ECONNREFUSED' } })
+  await t.rejects(probe('http://does-not-exist.invalid/a'), unreachable)
+})
+
+void t.test('plain http goes to the proxy in absolute form', async (t) => {
+  const proxy = await origin(t)
+  proxy.serve('/a?b=c', CONTENT)
+  const withUser = proxy.base.replace('http://', 'http://user:pass@')
+  const { probe, read } = await client(t, { env: { http_proxy: withUser, NO_PROXY: 'direct.test' } })
+  t.ok((await read('http://origin.test/a?b=c')).equals(CONTENT))
+  const [request] = proxy.log
+  t.match(request?.headers, {
+    host: 'origin.test',
+    'proxy-authorization': `Basic ${Buffer.from('user:pass').toString('base64')}`,
+  })
+  t.match(await probe('http://origin.test/a?b=c'), { visibility: 'branch' }, 'the proxy is no secret of the user')
+  proxy.behave('/a?b=c', { status: 407 })
+  await t.rejects(read('http://origin.test/a?b=c'), { code: 'SHORTHAUL_ORIGIN_REFUSED', details: { status: 407 } })
+  await t.rejects(read('http://direct.test/a'), { code: 'SHORTHAUL_ORIGIN_UNREACHABLE' }, 'NO_PROXY')
+})
+
+void t.test('https goes through a tunnel of the proxy', async (t) => {
+  const server = await origin(t, { isTls: true })
+  const url = server.serve('/a', CONTENT)
+  const sockets = new Set<Socket>()
+  const asked: IncomingMessage[] = []
+  let status = '200 OK'
+  const proxy = createServer().on('connect', (request: IncomingMessage, socket: Socket) => {
+    asked.push(request)
+    sockets.add(socket)
+    socket.on('error', () => {})
+    socket.write(`HTTP/1.1 ${status}\r\n\r\n`)
+    if (status !== '200 OK') {
+      socket.end()
+      return
+    }
+    const upstream = connect(Number(new URL(server.base).port), '127.0.0.1')
+    sockets.add(upstream)
+    upstream.on('error', () => {})
+    socket.on('data', (chunk: Buffer) => upstream.write(chunk)).on('close', () => upstream.destroy())
+    upstream.on('data', (chunk: Buffer) => socket.write(chunk)).on('close', () => socket.destroy())
+  })
+  await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy()
+    proxy.close()
+  })
+  const { port } = proxy.address() as AddressInfo
+  const env = { HTTPS_PROXY: `user:pass@127.0.0.1:${port}` }
+  const { read } = await client(t, { ...TLS, env })
+  t.ok((await read(url)).equals(CONTENT))
+  t.match(asked[0], { url: new URL(url).host, headers: { 'proxy-authorization': /^Basic / } })
+  await t.rejects((await client(t, { env })).read(url), { code: 'SHORTHAUL_ORIGIN_TLS' }, 'the certificate is checked')
+  status = '407 Proxy Authentication Required'
+  await t.rejects((await client(t, { ...TLS, env })).read(url), { code: 'SHORTHAUL_ORIGIN_UNREACHABLE' })
+  const direct = await client(t, { ...TLS, env: { ...env, no_proxy: '127.0.0.0/8' } })
+  t.ok((await direct.read(url)).equals(CONTENT))
+})
