@@ -4,7 +4,8 @@
  * Invariants:
  * 1. A hash is only entered from a statement whose signature was checked, from our own fetch, or from a trusted manifest.
  * 2. Two members that disagree about a position: neither is believed, the position is unknown again and stays disputed
- *    until we fetched it ourselves. Our own word is final.
+ *    until we fetched it ourselves. Our own word is final among members.
+ * 3. A hash that a digest of the whole vouches for (declared, pinned) is never replaced by a statement.
  *
  * Pure: holds no bytes, does no I/O.
  */
@@ -68,6 +69,8 @@ export class Draft {
       if (index >= this.segmentCount) break
       const known = this.#entries.get(index)
       if (isOwn) {
+        // A digest of the whole outranks even us: we fetched something else then, or it is an old word of ours.
+        if (known !== undefined && known.trust !== 'attested' && known.hash !== hash) continue
         if (known?.hash !== hash) learnt.push(index)
         this.#disputed.delete(index)
         this.#entries.set(index, { hash, trust: known?.hash === hash ? known.trust : 'attested', signer: this.#self })
@@ -84,8 +87,17 @@ export class Draft {
     return { learnt, disputed }
   }
 
-  /** Enters a whole manifest that a digest vouches for; it overrules what members signed. */
+  /**
+   * Enters a whole manifest that a digest vouches for; it overrules what members signed, and what we did.
+   * @throws SHORTHAUL_MANIFEST_INVALID when it is of content of another length
+   */
   addManifest(manifest: Manifest, trust: Exclude<Trust, 'attested'>): void {
+    if (manifest.lengthBytes !== this.lengthBytes || manifest.hashes.length !== this.segmentCount) {
+      throw new ShorthaulError(
+        'SHORTHAUL_MANIFEST_INVALID',
+        `Cannot use a manifest: it is of ${manifest.lengthBytes} bytes, expected ${this.lengthBytes}`,
+      )
+    }
     for (const [index, hash] of manifest.hashes.entries()) {
       this.#disputed.delete(index)
       this.#entries.set(index, { hash, trust, signer: null })

@@ -55,8 +55,13 @@ export function resourceId(resource: Resource): ResourceId {
   return idFromBytes<ResourceId>(crypto.hash(resourceFields(resource)))
 }
 
+export const WIRE_KEY_BYTES = 32
+
 /** BLAKE2b over key ‖ fields; the key has a fixed length and stands first, so this is a sound MAC for BLAKE2b. */
 function keyed(key: Uint8Array, message: Buffer): Buffer {
+  if (key.byteLength !== WIRE_KEY_BYTES) {
+    throw new RangeError(`A wire key has ${WIRE_KEY_BYTES} bytes, found ${key.byteLength}`)
+  }
   return crypto.hash([key, message])
 }
 

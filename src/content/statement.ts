@@ -7,6 +7,7 @@
  */
 import crypto, { type KeyPair } from 'hypercore-crypto'
 import { type AgentKey, ID_BYTES, idBytes, idFromBytes, type ResourceId, type SegmentHash } from './ids.ts'
+import { MAX_SEGMENT_COUNT } from './segmentation.ts'
 
 export interface Statement {
   /** Position of the first hash. */
@@ -30,6 +31,12 @@ function payload(resource: ResourceId, firstIndex: number, hashes: readonly Segm
   return Buffer.concat([NAMESPACE, idBytes(resource), head, Buffer.from(hashes.join(''), 'hex')])
 }
 
+/** A member may sign anything: positions outside of any content must not reach a draft. */
+function isExtent(firstIndex: number, count: number): boolean {
+  if (!Number.isSafeInteger(firstIndex) || firstIndex < 0) return false
+  return count >= 1 && count <= MAX_STATEMENT_HASHES && firstIndex + count <= MAX_SEGMENT_COUNT
+}
+
 /** @param hashes 1 to MAX_STATEMENT_HASHES, consecutive from `firstIndex` */
 export function signStatement(
   keyPair: KeyPair,
@@ -40,6 +47,9 @@ export function signStatement(
   if (hashes.length === 0 || hashes.length > MAX_STATEMENT_HASHES) {
     throw new RangeError(`A statement has 1 to ${MAX_STATEMENT_HASHES} hashes, found ${hashes.length}`)
   }
+  if (!isExtent(firstIndex, hashes.length)) {
+    throw new RangeError(`A statement lies within ${MAX_SEGMENT_COUNT} positions, found ${firstIndex} as its first`)
+  }
   return {
     firstIndex,
     hashes: [...hashes],
@@ -48,8 +58,10 @@ export function signStatement(
   }
 }
 
+/** Total: false for whatever `signStatement` would not have made, also when it is signed. */
 export function isStatementAuthentic(resource: ResourceId, statement: Statement): boolean {
   const { firstIndex, hashes, signer, signature } = statement
+  if (!isExtent(firstIndex, hashes.length)) return false
   if (signature.byteLength !== SIGNATURE_BYTES || idBytes(signer).byteLength !== ID_BYTES) return false
   return crypto.verify(payload(resource, firstIndex, hashes), signature, idBytes(signer))
 }

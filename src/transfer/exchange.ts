@@ -1,0 +1,475 @@
+/**
+ * What this agent tells its neighbours about resources, and what it learns from them, over the control session.
+ *
+ * Does not move content (the lane does) and does not decide what to fetch (swarm/ does).
+ * Invariants:
+ * 1. Nothing private is told: the catalog holds branch-visible resources only.
+ * 2. `have` is sent after the commit, never before it.
+ * 3. A statement or an identification counts only when its signature is right for the URL that we asked for.
+ */
+import type { KeyPair } from 'hypercore-crypto'
+import crypto from 'hypercore-crypto'
+import type { Logger } from 'pino'
+import type { Clock } from '../clock.ts'
+import { Draft } from '../content/draft.ts'
+import { type AgentKey, idBytes, type ResourceId } from '../content/ids.ts'
+import { PositionSet } from '../content/position-set.ts'
+import { type Identification, identificationPayload } from '../content/resource.ts'
+import { type SegmentRange, segmentLength } from '../content/segmentation.ts'
+import { isStatementAuthentic, SIGNATURE_BYTES, type Statement } from '../content/statement.ts'
+import {
+  type HaveMessage,
+  type InterestMessage,
+  MAX_RANGES,
+  type ManifestRequestMessage,
+  type Message,
+} from '../peers/messages.ts'
+import type { ResourceRecord } from '../store/records.ts'
+import type { Store } from '../store/store.ts'
+import type { Catalog } from './catalog.ts'
+import { Inquiry } from './inquiry.ts'
+import type { PeerLike, PeerLink } from './ports.ts'
+import { SharedResource } from './shared-resource.ts'
+
+export interface ExchangeComponents {
+  readonly store: Store
+  readonly catalog: Catalog
+  /** Null: no neighbours (peers switched off). */
+  readonly link: PeerLink | null
+  readonly keyPair: KeyPair
+  readonly self: AgentKey
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+/** Resources kept warm for neighbours' questions: at most 32 MiB of bits, usually a few KiB. */
+const MAX_IDLE_SHARED = 256
+/** Messages of one neighbour being worked on; more are dropped, and asked again by who needs them. */
+const MAX_PENDING_PER_PEER = 64
+/** Hashes per message: 128 KiB of the 256 KiB that a message may have. */
+const MAX_HASHES_PER_MESSAGE = 4096
+const MAX_STATEMENTS_PER_MESSAGE = 512
+/** Generations that holders may name while we ask the origin which one is current. */
+const MAX_EARLY_RESOURCES = 64
+/** A holder that does not say its hashes for so long is no reason to leave the origin alone. */
+const HASHES_EXPECTED_MS = 2000
+
+export class Exchange {
+  readonly #components: ExchangeComponents
+  readonly #log: Logger
+  readonly #shared = new Map<ResourceId, Promise<SharedResource>>()
+  readonly #loaded = new Map<ResourceId, SharedResource>()
+  readonly #inquiries = new Map<string, Set<Inquiry>>()
+  readonly #pending = new Map<AgentKey, number>()
+  readonly #tasks = new Set<Promise<void>>()
+  readonly #unsubscribe: (() => void)[] = []
+  /** Manifest pages being waited for: one question per neighbour and resource at a time. */
+  readonly #asked = new Set<string>()
+  /** What holders said before we knew which generation we want: an answer often comes sooner than the origin's. */
+  readonly #early = new Map<SharedResource['key'], Map<AgentKey, HaveMessage>>()
+
+  constructor(components: ExchangeComponents) {
+    this.#components = components
+    this.#log = components.log.child({ module: 'exchange' })
+    const { link, store } = components
+    this.#unsubscribe.push(
+      store.on('lost', (events) => this.#withdraw(events)),
+      store.on('evicted', (events) => this.#withdraw(events)),
+    )
+    if (link) {
+      this.#unsubscribe.push(
+        link.on('join', (peer) => this.#joined(peer)),
+        link.on('leave', (peer) => this.#left(peer.key)),
+        link.on('message', (peer, message) => this.#received(peer, message)),
+      )
+    }
+  }
+
+  /** Asks all neighbours what the location names. Call `end` when the answer no longer matters. */
+  ask(url: string, selection: string): { readonly inquiry: Inquiry; end(): void } {
+    const { link, catalog } = this.#components
+    const location = catalog.locationKey(url, selection)
+    const inquiry = new Inquiry({ location, url, selection }, link?.peers().map((peer) => peer.key) ?? [])
+    const inquiries = this.#inquiries.get(location) ?? new Set()
+    this.#inquiries.set(location, inquiries.add(inquiry))
+    const question: InterestMessage = { type: 'interest', location, resource: null, isWanted: true }
+    for (const peer of link?.peers() ?? []) {
+      if (!link?.send(peer.key, question)) inquiry.answer(peer.key, null)
+    }
+    return {
+      inquiry,
+      end: () => {
+        inquiries.delete(inquiry)
+        if (inquiries.size === 0) this.#inquiries.delete(location)
+        if (this.#inquiries.size === 0) this.#early.clear()
+      },
+    }
+  }
+
+  /**
+   * The live state of a resource, for a transfer; `release` it in the end. The first user tells the branch that we are
+   * interested, unless the resource is private.
+   */
+  async acquire(record: ResourceRecord): Promise<SharedResource> {
+    const shared = await this.#load(record)
+    shared.record = record
+    shared.useCount++
+    this.#components.catalog.put(record)
+    for (const [peer, have] of this.#early.get(shared.key) ?? []) await this.#hear(shared, peer, have)
+    if (shared.useCount === 1 && record.visibility === 'branch') {
+      this.#components.link?.broadcast(interest(shared, true))
+    }
+    return shared
+  }
+
+  release(shared: SharedResource): void {
+    shared.useCount--
+    if (shared.useCount === 0) {
+      if (shared.record.visibility === 'branch') this.#components.link?.broadcast(interest(shared, false))
+      this.#forgetIdle()
+    }
+  }
+
+  /** A position was committed to the store: now, and not before, the branch may ask for it. */
+  committed(shared: SharedResource, index: number, statement: Statement | null): void {
+    if (shared.holdings.add(index) && shared.record.visibility === 'branch') {
+      const statements = statement ? [statement] : []
+      for (const peer of shared.listeners) {
+        this.#components.link?.send(peer, {
+          type: 'have',
+          resource: shared.key,
+          ranges: [{ start: index, end: index + 1 }],
+          statements,
+        })
+      }
+    }
+    shared.changed()
+  }
+
+  /** Bytes of the resource that the store can serve now. */
+  async heldBytes(record: ResourceRecord): Promise<number> {
+    const { holdings, draft } = await this.#load(record)
+    let bytes = 0
+    for (const index of holdings.values()) bytes += segmentLength(index, draft.lengthBytes)
+    return bytes
+  }
+
+  /** A resource was removed from the store: neighbours hear that it is gone. */
+  async removed(record: ResourceRecord): Promise<void> {
+    this.#components.catalog.remove(record)
+    const shared = this.#loaded.get(record.id)
+    if (!shared) return
+    this.#sendGone(shared, shared.holdings.ranges())
+    shared.holdings.deleteRange({ start: 0, end: shared.holdings.capacity })
+    shared.changed()
+  }
+
+  async close(): Promise<void> {
+    for (const unsubscribe of this.#unsubscribe) unsubscribe()
+    await Promise.allSettled(this.#tasks)
+  }
+
+  #load(record: ResourceRecord): Promise<SharedResource> {
+    const existing = this.#shared.get(record.id)
+    if (existing) {
+      // Moves it to the young end: idle ones are forgotten from the old end.
+      this.#shared.delete(record.id)
+      this.#shared.set(record.id, existing)
+      return existing
+    }
+    const loading = this.#read(record)
+    this.#shared.set(record.id, loading)
+    loading.catch(() => this.#shared.delete(record.id))
+    return loading
+  }
+
+  async #read(record: ResourceRecord): Promise<SharedResource> {
+    const { store, catalog, self } = this.#components
+    const draft = new Draft(record.resource.lengthBytes, self)
+    for (const statement of await store.statements(record.id)) draft.add(statement)
+    const holdings = new PositionSet(draft.segmentCount)
+    const positions: number[] = []
+    const hashes = []
+    for (let index = 0; index < draft.segmentCount; index++) {
+      const entry = draft.entry(index)
+      if (!entry) continue
+      positions.push(index)
+      hashes.push(entry.hash)
+    }
+    const isHere = await store.hasMany(hashes)
+    for (const [at, index] of positions.entries()) if (isHere[at]) holdings.add(index)
+    const shared = new SharedResource(record, { key: catalog.resourceKey(record), draft, holdings })
+    this.#loaded.set(record.id, shared)
+    return shared
+  }
+
+  #forgetIdle(): void {
+    let idleCount = 0
+    for (const shared of this.#loaded.values()) if (shared.useCount === 0) idleCount++
+    for (const id of this.#shared.keys()) {
+      if (idleCount <= MAX_IDLE_SHARED) break
+      const shared = this.#loaded.get(id)
+      if (!shared || shared.useCount > 0) continue
+      this.#shared.delete(id)
+      this.#loaded.delete(id)
+      idleCount--
+    }
+  }
+
+  #joined(peer: PeerLike): void {
+    const { link } = this.#components
+    for (const [location, inquiries] of this.#inquiries) {
+      for (const inquiry of inquiries) {
+        inquiry.asked(peer.key)
+        link?.send(peer.key, { type: 'interest', location: inquiry.location, resource: null, isWanted: true })
+      }
+      if (inquiries.size === 0) this.#inquiries.delete(location)
+    }
+    for (const shared of this.#loaded.values()) {
+      if (shared.useCount > 0 && shared.record.visibility === 'branch') link?.send(peer.key, interest(shared, true))
+    }
+  }
+
+  #left(peer: AgentKey): void {
+    for (const inquiries of this.#inquiries.values()) {
+      for (const inquiry of inquiries) inquiry.answer(peer, null)
+    }
+    for (const shared of this.#loaded.values()) {
+      shared.listeners.delete(peer)
+      this.#asked.delete(`${peer}/${shared.key}`)
+      if (shared.holders.delete(peer)) shared.changed()
+    }
+    for (const early of this.#early.values()) early.delete(peer)
+  }
+
+  #received(peer: PeerLike, message: Message): void {
+    const pendingCount = this.#pending.get(peer.key) ?? 0
+    if (pendingCount >= MAX_PENDING_PER_PEER) {
+      this.#log.warn({ peerId: peer.key, type: message.type }, 'neighbour asks faster than we answer, message dropped')
+      return
+    }
+    this.#pending.set(peer.key, pendingCount + 1)
+    const task = this.#handle(peer, message)
+      .catch((err: unknown) => this.#log.warn({ err, peerId: peer.key, type: message.type }, 'message not handled'))
+      .finally(() => {
+        const left = (this.#pending.get(peer.key) ?? 1) - 1
+        if (left === 0) this.#pending.delete(peer.key)
+        else this.#pending.set(peer.key, left)
+        this.#tasks.delete(task)
+      })
+    this.#tasks.add(task)
+  }
+
+  async #handle(peer: PeerLike, message: Message): Promise<void> {
+    switch (message.type) {
+      case 'interest':
+        if (message.location) await this.#answerLocation(peer, message.location)
+        if (message.resource) await this.#answerResource(peer, message)
+        return
+      case 'known':
+        for (const inquiry of this.#inquiries.get(message.location) ?? []) {
+          const answer = message.newest?.identification ?? null
+          const isAuthentic = answer !== null && isIdentificationAuthentic(inquiry, answer)
+          if (answer && !isAuthentic)
+            this.#log.warn({ peerId: peer.key }, 'identification with a wrong signature dropped')
+          inquiry.answer(peer.key, isAuthentic ? answer : null)
+        }
+        return
+      case 'have': {
+        const shared = this.#find(message.resource)
+        if (shared) await this.#hear(shared, peer.key, message)
+        else this.#keepForLater(peer.key, message)
+        return
+      }
+      case 'gone': {
+        const shared = this.#find(message.resource)
+        const positions = shared?.holders.get(peer.key)
+        for (const range of message.ranges) positions?.deleteRange(range)
+        shared?.changed()
+        return
+      }
+      case 'manifest-request':
+        await this.#answerManifest(peer, message)
+        return
+      case 'manifest': {
+        const shared = this.#find(message.resource)
+        if (!shared) return
+        this.#asked.delete(`${peer.key}/${shared.key}`)
+        await this.#learn(shared, message.statements)
+        if (message.nextIndex !== null) this.#askHashes(shared, peer.key, message.nextIndex)
+        shared.changed()
+        return
+      }
+    }
+  }
+
+  async #hear(shared: SharedResource, peer: AgentKey, have: HaveMessage): Promise<void> {
+    await this.#learn(shared, have.statements)
+    const positions = shared.holder(peer)
+    for (const range of have.ranges) positions.addRange(range)
+    this.#askHashes(shared, peer)
+    shared.changed()
+  }
+
+  #keepForLater(peer: AgentKey, have: HaveMessage): void {
+    if (this.#inquiries.size === 0) return
+    const early = this.#early.get(have.resource) ?? new Map<AgentKey, HaveMessage>()
+    if (!this.#early.has(have.resource) && this.#early.size >= MAX_EARLY_RESOURCES) return
+    this.#early.set(have.resource, early.set(peer, have))
+  }
+
+  /** A running or warm resource by its wire name. */
+  #find(key: SharedResource['key']): SharedResource | undefined {
+    const id = this.#components.catalog.resource(key)
+    return id === undefined ? undefined : this.#loaded.get(id)
+  }
+
+  async #record(key: SharedResource['key']): Promise<ResourceRecord | null> {
+    const id = this.#components.catalog.resource(key)
+    const record = id === undefined ? null : await this.#components.store.resource(id)
+    return record?.visibility === 'branch' ? record : null
+  }
+
+  async #answerLocation(peer: PeerLike, key: NonNullable<InterestMessage['location']>): Promise<void> {
+    const { catalog, store, link } = this.#components
+    const location = catalog.location(key)
+    const found = location ? await store.newestAt(location.url, location.selection) : null
+    const record = found?.visibility === 'branch' && found.identification ? found : null
+    if (!record?.identification) {
+      link?.send(peer.key, { type: 'known', location: key, newest: null })
+      return
+    }
+    const shared = await this.#load(record)
+    // Holdings first: when the answer arrives, whoever asked knows already where the bytes are.
+    shared.listeners.add(peer.key)
+    this.#sendHave(shared, peer.key)
+    link?.send(peer.key, {
+      type: 'known',
+      location: key,
+      newest: { resource: shared.key, identification: record.identification },
+    })
+  }
+
+  async #answerResource(peer: PeerLike, message: InterestMessage): Promise<void> {
+    if (!message.resource) return
+    if (!message.isWanted) {
+      this.#find(message.resource)?.listeners.delete(peer.key)
+      return
+    }
+    const record = await this.#record(message.resource)
+    if (!record) return
+    const shared = await this.#load(record)
+    shared.listeners.add(peer.key)
+    this.#sendHave(shared, peer.key)
+  }
+
+  #sendHave(shared: SharedResource, peer: AgentKey): void {
+    const ranges = shared.holdings.ranges().slice(0, MAX_RANGES)
+    if (ranges.length === 0) return
+    this.#components.link?.send(peer, { type: 'have', resource: shared.key, ranges, statements: [] })
+  }
+
+  async #answerManifest(peer: PeerLike, message: ManifestRequestMessage): Promise<void> {
+    const record = await this.#record(message.resource)
+    if (!record) return
+    const all = (await this.#components.store.statements(record.id))
+      .filter((statement) => statement.firstIndex + statement.hashes.length > message.firstIndex)
+      .sort((a, b) => a.firstIndex - b.firstIndex)
+    const statements: Statement[] = []
+    let hashCount = 0
+    let nextIndex: number | null = null
+    for (const statement of all) {
+      const isFull =
+        statements.length >= MAX_STATEMENTS_PER_MESSAGE ||
+        (statements.length > 0 && hashCount + statement.hashes.length > MAX_HASHES_PER_MESSAGE)
+      if (isFull) {
+        // Only ever forwards, or a page of overlapping statements would be asked for again and again.
+        nextIndex = statement.firstIndex > message.firstIndex ? statement.firstIndex : null
+        break
+      }
+      statements.push(statement)
+      hashCount += statement.hashes.length
+    }
+    this.#components.link?.send(peer.key, { type: 'manifest', resource: message.resource, statements, nextIndex })
+  }
+
+  /** Asks a holder for hashes when it holds positions that we cannot verify yet. */
+  #askHashes(shared: SharedResource, peer: AgentKey, firstIndex = 0): void {
+    const question = `${peer}/${shared.key}`
+    if (this.#asked.has(question)) return
+    for (const index of shared.holder(peer).values(firstIndex)) {
+      if (shared.draft.entry(index) || shared.draft.isDisputed(index)) continue
+      this.#asked.add(question)
+      shared.hashesExpectedUntilMs = this.#components.clock.monotonicMs() + HASHES_EXPECTED_MS
+      this.#components.link?.send(peer, { type: 'manifest-request', resource: shared.key, firstIndex: index })
+      return
+    }
+  }
+
+  async #learn(shared: SharedResource, statements: readonly Statement[]): Promise<void> {
+    const useful: Statement[] = []
+    for (const statement of statements) {
+      const tellsNothing = statement.hashes.every(
+        (hash, offset) => shared.draft.entry(statement.firstIndex + offset)?.hash === hash,
+      )
+      if (tellsNothing) continue
+      // Our own word comes back only as an echo; a stranger cannot sign it anyway.
+      if (!isStatementAuthentic(shared.record.id, statement)) {
+        this.#log.warn({ signer: statement.signer }, 'statement with a wrong signature dropped')
+        continue
+      }
+      const { learnt, disputed } = shared.draft.add(statement)
+      if (disputed.length > 0) {
+        this.#log.warn(
+          { signer: statement.signer, positions: disputed.slice(0, 8) },
+          'members disagree about a segment',
+        )
+      }
+      if (learnt.length > 0) useful.push(statement)
+    }
+    if (useful.length > 0) await this.#components.store.addStatements(shared.record.id, useful)
+  }
+
+  #withdraw(events: readonly { readonly resource: ResourceId; readonly index: number }[]): void {
+    const gone = new Map<SharedResource, SegmentRange[]>()
+    for (const { resource, index } of events) {
+      const shared = this.#loaded.get(resource)
+      if (!shared?.holdings.delete(index)) continue
+      const ranges = gone.get(shared) ?? []
+      ranges.push({ start: index, end: index + 1 })
+      gone.set(shared, ranges)
+    }
+    for (const [shared, ranges] of gone)
+      this.#sendGone(
+        shared,
+        ranges.sort((a, b) => a.start - b.start),
+      )
+  }
+
+  #sendGone(shared: SharedResource, ranges: readonly SegmentRange[]): void {
+    for (let at = 0; at < ranges.length; at += MAX_RANGES) {
+      for (const peer of shared.listeners) {
+        this.#components.link?.send(peer, {
+          type: 'gone',
+          resource: shared.key,
+          ranges: ranges.slice(at, at + MAX_RANGES),
+        })
+      }
+    }
+  }
+}
+
+function interest(shared: SharedResource, isWanted: boolean): InterestMessage {
+  return { type: 'interest', location: null, resource: shared.key, isWanted }
+}
+
+/** True when the signature fits the URL; only who asked for it knows which one that is. */
+function isIdentificationAuthentic(
+  location: { readonly url: string; readonly selection: string },
+  identification: Identification,
+): boolean {
+  const { signature, signer } = identification
+  if (signature.byteLength !== SIGNATURE_BYTES) return false
+  const payload = identificationPayload(location.url, location.selection, identification)
+  return crypto.verify(payload, signature, idBytes(signer))
+}

@@ -1,0 +1,230 @@
+/**
+ * Deliver: verified segments at their offset into a part beside the target, which is fsynced and renamed when whole.
+ *
+ * While a process writes it, the part is `.<name>.<host>-<pid>-<n>.shorthaul-part`: two processes that fetch to one
+ * target never write into one file, and what a dead process left is told from what a live one writes. When a transfer
+ * ends without a target, it is renamed to `.<name>.shorthaul-part`. Either is taken over by the next run.
+ *
+ * Does not verify and does not know where bytes come from. Runs as the user who owns the target.
+ */
+import { createHash, type Hash } from 'node:crypto'
+import { constants } from 'node:fs'
+import { type FileHandle, open, readdir, rename, stat, unlink } from 'node:fs/promises'
+import { hostname } from 'node:os'
+import { basename, dirname, join, resolve } from 'node:path'
+import { hashSegment } from '../content/digest.ts'
+import type { SegmentHash } from '../content/ids.ts'
+import { PositionSet } from '../content/position-set.ts'
+import { SEGMENT_BYTES, segmentBytes, segmentCount } from '../content/segmentation.ts'
+import type { VerifiedSegment } from '../content/verify.ts'
+import { isShorthaulError, localIoError, ShorthaulError, systemCode } from '../errors.ts'
+import type { Delivery } from './request.ts'
+
+const PART_SUFFIX = '.shorthaul-part'
+const HOST = hostname().replace(/[^A-Za-z0-9]/g, '') || 'host'
+let partCount = 0
+
+export class PartFile implements Delivery {
+  readonly target: string
+  readonly localPath: string
+  readonly #restingPath: string
+  readonly #handle: FileHandle
+  #lengthBytes: number | null = null
+  #written: PositionSet | null = null
+  /** SHA-256 of the first `#hashedCount` segments: fed as the prefix grows, so that the end needs no second pass. */
+  #hash: Hash = createHash('sha256')
+  #hashedCount = 0
+  #hashing: Promise<void> = Promise.resolve()
+  #isClosed = false
+
+  private constructor(target: string, paths: { working: string; resting: string }, handle: FileHandle) {
+    this.target = target
+    this.localPath = paths.working
+    this.#restingPath = paths.resting
+    this.#handle = handle
+  }
+
+  /**
+   * Opens the part, taking over what an earlier run left.
+   * @throws SHORTHAUL_TARGET_UNWRITABLE, SHORTHAUL_DISK_FULL
+   */
+  static async open(path: string): Promise<PartFile> {
+    const target = resolve(path)
+    const directory = dirname(target)
+    const name = basename(target)
+    const working = join(directory, `.${name}.${HOST}-${process.pid}-${++partCount}${PART_SUFFIX}`)
+    const resting = join(directory, `.${name}${PART_SUFFIX}`)
+    try {
+      if ((await stat(target).catch(() => null))?.isDirectory()) {
+        throw new ShorthaulError('SHORTHAUL_TARGET_UNWRITABLE', `Cannot write "${target}": it is a directory`)
+      }
+      const handle =
+        (await adopt(directory, { name, working })) ?? (await openPart(working, constants.O_CREAT | constants.O_EXCL))
+      return new PartFile(target, { working, resting }, handle)
+    } catch (cause) {
+      if (isShorthaulError(cause)) throw cause
+      throw localIoError('write', target, cause, 'SHORTHAUL_TARGET_UNWRITABLE')
+    }
+  }
+
+  async leftOver(): Promise<readonly (SegmentHash | null)[]> {
+    const { size } = await this.#handle.stat()
+    const hashes: (SegmentHash | null)[] = []
+    const buffer = Buffer.allocUnsafe(SEGMENT_BYTES)
+    for (let index = 0; index < segmentCount(size); index++) {
+      const { start, end } = segmentBytes(index, size)
+      const { bytesRead } = await this.#handle.read(buffer, 0, end - start, start)
+      hashes.push(bytesRead > 0 ? hashSegment(buffer.subarray(0, bytesRead)) : null)
+    }
+    return hashes
+  }
+
+  async begin(content: { readonly lengthBytes: number | null }): Promise<void> {
+    this.#lengthBytes = content.lengthBytes
+    this.#written = content.lengthBytes === null ? null : new PositionSet(segmentCount(content.lengthBytes))
+  }
+
+  async keep(index: number): Promise<void> {
+    this.#written?.add(index)
+    await this.#hashPrefix(null)
+  }
+
+  async write(index: number, segment: VerifiedSegment): Promise<void> {
+    const { bytes } = segment
+    try {
+      for (let done = 0; done < bytes.byteLength; ) {
+        const offset = index * SEGMENT_BYTES + done
+        const { bytesWritten } = await this.#handle.write(bytes, done, bytes.byteLength - done, offset)
+        done += bytesWritten
+      }
+    } catch (cause) {
+      throw localIoError('write', this.target, cause, 'SHORTHAUL_TARGET_UNWRITABLE')
+    }
+    this.#written?.add(index)
+    await this.#hashPrefix({ index, bytes })
+  }
+
+  windowEnd(): number {
+    return Number.POSITIVE_INFINITY
+  }
+
+  onWindow(): void {}
+
+  async restart(): Promise<void> {
+    await this.#hashing
+    await this.#handle.truncate(0)
+    this.#hash = createHash('sha256')
+    this.#hashedCount = 0
+    this.#written = null
+  }
+
+  async digest(lengthBytes: number): Promise<string> {
+    this.#lengthBytes = lengthBytes
+    this.#written = PositionSet.full(segmentCount(lengthBytes))
+    await this.#hashPrefix(null)
+    return this.#hash.copy().digest('hex')
+  }
+
+  async complete(lengthBytes: number): Promise<void> {
+    try {
+      await this.#handle.truncate(lengthBytes) // a longer part of an older generation
+      await this.#handle.sync()
+      await this.#close()
+      await rename(this.localPath, this.target)
+      await syncDirectory(dirname(this.target))
+    } catch (cause) {
+      throw localIoError('write', this.target, cause, 'SHORTHAUL_TARGET_UNWRITABLE')
+    }
+  }
+
+  async abandon(): Promise<void> {
+    if (this.#isClosed) return
+    const { size } = await this.#handle.stat()
+    await this.#close()
+    // An empty part has nothing to resume; litter beside the user's files does.
+    if (size === 0) await unlink(this.localPath)
+    else await rename(this.localPath, this.#restingPath)
+  }
+
+  async #close(): Promise<void> {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    await this.#hashing.catch(() => {})
+    await this.#handle.close()
+  }
+
+  /** Feeds the digest as far as the content is there without holes. One at a time, in order. */
+  #hashPrefix(fresh: { index: number; bytes: Uint8Array } | null): Promise<void> {
+    const step = async () => {
+      while (this.#lengthBytes !== null && this.#written?.has(this.#hashedCount)) {
+        const index = this.#hashedCount
+        if (fresh?.index === index) {
+          this.#hash.update(fresh.bytes)
+        } else {
+          const { start, end } = segmentBytes(index, this.#lengthBytes)
+          const buffer = Buffer.allocUnsafe(end - start)
+          const { bytesRead } = await this.#handle.read(buffer, 0, buffer.byteLength, start)
+          this.#hash.update(buffer.subarray(0, bytesRead))
+        }
+        this.#hashedCount = index + 1
+      }
+    }
+    this.#hashing = this.#hashing.then(step)
+    return this.#hashing
+  }
+}
+
+function openPart(path: string, flags: number): Promise<FileHandle> {
+  // 0666 less the user's umask, like any program; never through a link that somebody planted.
+  return open(path, constants.O_RDWR | constants.O_NOFOLLOW | flags, 0o666)
+}
+
+/** Takes over what an earlier run left, by renaming it: of two that try, one wins. Others of dead processes are removed. */
+async function adopt(directory: string, names: { name: string; working: string }): Promise<FileHandle | null> {
+  const { name, working } = names
+  const prefix = `.${name}.`
+  let adopted: FileHandle | null = null
+  for (const entry of await readdir(directory)) {
+    if (!entry.startsWith(prefix) || !entry.endsWith(PART_SUFFIX)) continue
+    const owner = entry.slice(prefix.length - 1, -PART_SUFFIX.length)
+    if (owner !== '' && !isLeftByDead(owner)) continue
+    const path = join(directory, entry)
+    try {
+      if (adopted) {
+        await unlink(path)
+        continue
+      }
+      await rename(path, working)
+      adopted = await openPart(working, 0)
+    } catch (error) {
+      // Another process took it first, or it is not ours to take: then we start afresh.
+      if (!['ENOENT', 'EACCES', 'EPERM', 'ELOOP'].includes(systemCode(error) ?? '')) throw error
+    }
+  }
+  return adopted
+}
+
+/** @param owner `.<host>-<pid>-<n>` */
+function isLeftByDead(owner: string): boolean {
+  const match = /^\.([A-Za-z0-9]+)-(\d{1,10})-\d+$/.exec(owner)
+  // Another host's process cannot be looked up: its part on a shared directory is left alone.
+  if (!match || match[1] !== HOST) return false
+  const pid = Number(match[2])
+  if (pid === process.pid) return false
+  try {
+    process.kill(pid, 0)
+    return false
+  } catch (error) {
+    return systemCode(error) === 'ESRCH'
+  }
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  if (process.platform === 'win32') return // directories cannot be opened there; NTFS journals the rename
+  const handle = await open(path, 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}

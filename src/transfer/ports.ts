@@ -1,0 +1,55 @@
+/**
+ * What transfer/ needs of the network, as narrow as it uses it. peers/network.ts, peers/lane-client.ts and
+ * peers/peer-book.ts fit these shapes; tests and simulations bring their own.
+ */
+import type { AgentKey, SegmentHash } from '../content/ids.ts'
+import type { Message } from '../peers/messages.ts'
+
+export interface LaneEndpointLike {
+  readonly peer: AgentKey
+  readonly host: string
+  readonly port: number
+  readonly identity: Uint8Array
+  readonly psk: Uint8Array
+}
+
+export interface PeerLike {
+  readonly key: AgentKey
+  readonly isLocal: boolean
+  readonly rttMs: number | null
+  readonly lane: Omit<LaneEndpointLike, 'peer'> | null
+}
+
+export interface PeerLink {
+  peers(): readonly PeerLike[]
+  send(peer: AgentKey, message: Message): boolean
+  broadcast(message: Message): number
+  on(event: 'join', listener: (peer: PeerLike) => void): () => void
+  on(event: 'leave', listener: (peer: PeerLike, reason: string) => void): () => void
+  on(event: 'message', listener: (peer: PeerLike, message: Message) => void): () => void
+  setInUse(peer: AgentKey, inUse: boolean): void
+}
+
+export interface PeerLane {
+  fetchSegment(
+    endpoint: LaneEndpointLike,
+    hash: SegmentHash,
+    options: { readonly into: Uint8Array; readonly signal: AbortSignal },
+  ): Promise<void>
+}
+
+export interface PeerRecord {
+  served(peer: AgentKey, sample: { readonly bytes: number; readonly durationMs: number }): void
+  failed(
+    peer: AgentKey,
+    kind: 'corrupt' | 'stalled' | 'unreachable' | 'protocol' | 'missing' | 'busy',
+    options?: { readonly retryAfterMs?: number },
+  ): void
+  view(peer: AgentKey): {
+    readonly bytesPerSec: number | null
+    readonly isBanned: boolean
+    /** It asked to be left alone for a while (503), and nothing else is wrong with it. */
+    readonly isBusy: boolean
+    readonly availableInMs: number
+  }
+}

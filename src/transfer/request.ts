@@ -1,0 +1,95 @@
+/** What a transfer is asked for, what it tells while it runs, and what it returns. Plain data: it crosses the control socket. */
+import type { AgentKey, ResourceId, SegmentHash } from '../content/ids.ts'
+import type { VerifiedSegment } from '../content/verify.ts'
+
+/** As in BITS. `foreground` is not governed; the three others run in strict precedence. */
+export const PRIORITIES = ['foreground', 'high', 'normal', 'low'] as const
+export type Priority = (typeof PRIORITIES)[number]
+
+export interface TransferRequest {
+  /** Absolute http, https or file URL. */
+  readonly url: string
+  readonly headers: readonly (readonly [name: string, value: string])[]
+  /** Lower-case hex of the whole content: pins the result, whatever the origin says. */
+  readonly sha256: string | null
+  readonly priority: Priority
+  readonly usePeers: boolean
+  readonly useOrigin: boolean
+  /** Cap on bytes from the origin; null: none. The LAN is not capped by it. */
+  readonly originMaxBytesPerSec: number | null
+}
+
+export interface SourceBytes {
+  readonly cache: number
+  readonly peer: number
+  readonly origin: number
+}
+
+export interface TransferProgress {
+  readonly event: 'progress'
+  readonly bytesDone: number
+  /** Null while the origin has not said. */
+  readonly bytesTotal: number | null
+  /** Over the last seconds. */
+  readonly bytesPerSec: number
+  readonly sources: SourceBytes
+}
+
+/** Something the user should hear once: a degradation, a restart, a liar. */
+export interface TransferNote {
+  readonly event: 'note'
+  readonly note:
+    | 'no-head'
+    | 'no-range'
+    | 'no-length'
+    | 'no-validator'
+    | 'weak-validator'
+    | 'private'
+    | 'origin-changed'
+    | 'origin-retry'
+    | 'peer-corrupt'
+    | 'hash-disputed'
+    | 'cache-full'
+  readonly message: string
+  readonly peer?: AgentKey
+}
+
+export type TransferEvent = TransferProgress | TransferNote
+
+export interface TransferResult {
+  readonly bytes: number
+  readonly sha256: string
+  readonly sources: SourceBytes
+  /** Fetched but not used: corrupt, cut, duplicate or thrown away with an old generation. */
+  readonly wastedBytes: number
+  readonly durationMs: number
+}
+
+/**
+ * Where verified bytes go. Implementations: PartFile (a file), PipeDelivery (a stream, in order), RemoteDelivery (the
+ * other end of the control socket). The transfer calls begin, then write in any order within the window, then digest,
+ * then complete; or abandon at any time.
+ */
+export interface Delivery {
+  /** Hashes of the whole segments that an earlier run left, by position; [] when there are none or nobody may look. */
+  leftOver(): Promise<readonly (SegmentHash | null)[]>
+  /** @param lengthBytes null when the origin does not say; it is then known at `complete` */
+  begin(content: { readonly resource: ResourceId | null; readonly lengthBytes: number | null }): Promise<void>
+  /** Accepts a position that `leftOver` reported: its bytes are there already. */
+  keep(index: number): Promise<void>
+  write(index: number, segment: VerifiedSegment): Promise<void>
+  /** First position that may not be written yet. Infinity unless order matters. */
+  windowEnd(): number
+  /** Calls back when the window moved. */
+  onWindow(listener: () => void): void
+  /** Throws away what was written: another generation comes. @throws when that is impossible (a pipe already wrote) */
+  restart(): Promise<void>
+  /** SHA-256 of all bytes, hex; all positions are there. */
+  digest(lengthBytes: number): Promise<string>
+  /** Makes the target appear, whole. */
+  complete(lengthBytes: number): Promise<void>
+  /** Ends without a target; what can be resumed is kept. Idempotent, and harmless after complete. */
+  abandon(): Promise<void>
+  /** The file that holds the bytes while the transfer runs, when this process can read it; else null. */
+  readonly localPath: string | null
+}

@@ -1,0 +1,54 @@
+/** Cuts the body of an origin stream into whole segments: the buffer of each is filled once and given away. */
+import { SEGMENT_BYTES } from '../content/segmentation.ts'
+import { throwIfAborted } from '../errors.ts'
+import type { OriginStream } from '../origin/origin.ts'
+
+export interface ReadOptions {
+  readonly signal: AbortSignal
+  /** Called for each chunk before it is used; the wait in it is the throttle. */
+  readonly pace: (bytes: number) => Promise<void>
+  /** Bytes that were read beyond the last whole segment when reading ended early. */
+  readonly onPartial: (bytes: number) => void
+}
+
+/**
+ * Yields [segment index, bytes] from the stream's offset on, which must be on a segment boundary. The last segment may
+ * be short. Memory: one segment being filled, and what the consumer holds.
+ */
+export async function* readSegments(
+  stream: OriginStream,
+  options: ReadOptions,
+): AsyncGenerator<readonly [index: number, bytes: Uint8Array]> {
+  if (stream.offset % SEGMENT_BYTES !== 0) throw new RangeError(`A stream starts at ${stream.offset}, within a segment`)
+  let index = stream.offset / SEGMENT_BYTES
+  let buffer: Buffer | null = null
+  let filledBytes = 0
+  try {
+    for await (const chunk of stream.body) {
+      throwIfAborted(options.signal)
+      await options.pace(chunk.byteLength)
+      let taken = 0
+      while (taken < chunk.byteLength) {
+        // Not pooled: the segment outlives this turn, and a slice of a pool would keep the whole pool alive.
+        buffer ??= Buffer.allocUnsafeSlow(SEGMENT_BYTES)
+        const part = chunk.subarray(taken, taken + SEGMENT_BYTES - filledBytes)
+        buffer.set(part, filledBytes)
+        filledBytes += part.byteLength
+        taken += part.byteLength
+        if (filledBytes === SEGMENT_BYTES) {
+          const segment = buffer
+          buffer = null
+          filledBytes = 0
+          yield [index++, segment]
+        }
+      }
+    }
+    if (buffer && filledBytes > 0) {
+      const segment = Buffer.from(buffer.subarray(0, filledBytes))
+      filledBytes = 0
+      yield [index, segment]
+    }
+  } finally {
+    if (filledBytes > 0) options.onPartial(filledBytes)
+  }
+}

@@ -1,0 +1,447 @@
+/**
+ * One transfer of one identified resource: plans, starts fetches, re-plans when something ends, until every segment is
+ * delivered. The decisions are swarm/source-choice.ts's; this file carries them out.
+ *
+ * Invariants:
+ * 1. A position is in exactly one of: missing, in flight, delivered.
+ * 2. Whatever fails on the way to a position puts it back into missing; only local faults, a changed origin and an
+ *    origin that refuses end the transfer.
+ * 3. Bytes reach the store and the delivery only as VerifiedSegment.
+ */
+import { setMaxListeners } from 'node:events'
+import type { Logger } from 'pino'
+import type { Clock, Random } from '../clock.ts'
+import type { AgentKey } from '../content/ids.ts'
+import { PositionSet } from '../content/position-set.ts'
+import { segmentLength } from '../content/segmentation.ts'
+import { verifySegment } from '../content/verify.ts'
+import { abortError, isShorthaulError, ShorthaulError } from '../errors.ts'
+import type { OriginStream } from '../origin/origin.ts'
+import type { Store } from '../store/store.ts'
+import { chooseSources, type Decision, type PeerView, type PlanLimits } from '../swarm/source-choice.ts'
+import type { Committer } from './commit.ts'
+import type { OriginFetcher } from './fetch-origin.ts'
+import { fetchFromPeer } from './fetch-peer.ts'
+import type { PeerLane, PeerLike, PeerLink, PeerRecord } from './ports.ts'
+import type { Delivery, TransferNote } from './request.ts'
+import type { SharedResource } from './shared-resource.ts'
+import type { Tally } from './tally.ts'
+
+export interface SegmentedComponents {
+  readonly store: Store
+  readonly link: PeerLink | null
+  readonly lane: PeerLane | null
+  readonly book: PeerRecord
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Logger
+  readonly committer: Committer
+  readonly originFetcher: OriginFetcher | null
+  readonly delivery: Delivery
+  readonly tally: Tally
+  readonly note: (note: TransferNote) => void
+}
+
+export interface SegmentedOptions {
+  readonly isAttestedTrusted: boolean
+  readonly self: AgentKey
+  /** The first GET, when it served as the probe. */
+  readonly firstStream: OriginStream | null
+  /** Resolves when the origin may be asked: neighbours had their chance to answer. */
+  readonly originHold: Promise<void>
+  /** With no source left, how long to wait for one to appear. */
+  readonly patienceMs: number
+  readonly signal: AbortSignal
+}
+
+/** In all 16 MiB of buffers; four to one peer keep a 1 Gbit/s link busy over a LAN round trip. */
+const LIMITS: PlanLimits = { maxInFlight: 16, perPeerInFlight: 4 }
+/** Nothing moves and nothing is planned: look again this often, for bans and back-offs that end by themselves. */
+const IDLE_TICK_MS = 250
+const STARVED_MIN_MS = 5_000
+const STARVED_SPREAD_MS = 5_000
+
+export class SegmentedTransfer {
+  readonly #c: SegmentedComponents
+  readonly #o: SegmentedOptions
+  readonly #shared: SharedResource
+  readonly #missing: PositionSet
+  readonly #tasks = new Set<Promise<void>>()
+  readonly #peerLoad = new Map<AgentKey, number>()
+  /** Ends all tasks when the transfer ends, however it ends. */
+  readonly #stop = new AbortController()
+  #inFlightCount = 0
+  #deliveredCount = 0
+  #isHeld = true
+  #failure: unknown = null
+  #wake: (() => void) | null = null
+  #lastChangeMs: number
+  #lastDeliveryMs: number
+  /** Holders that stay busy for so long are no reason to wait; jittered, so that not all waiters turn to the origin at once. */
+  readonly #starvedAfterMs: number
+
+  constructor(components: SegmentedComponents, shared: SharedResource, options: SegmentedOptions) {
+    this.#c = components
+    this.#o = options
+    this.#shared = shared
+    this.#missing = PositionSet.full(shared.draft.segmentCount)
+    this.#lastChangeMs = components.clock.monotonicMs()
+    this.#lastDeliveryMs = this.#lastChangeMs
+    this.#starvedAfterMs = STARVED_MIN_MS + components.random() * STARVED_SPREAD_MS
+  }
+
+  /** Resolves when every segment is delivered. @throws the reason why that cannot be */
+  async run(): Promise<void> {
+    const { signal } = this.#o
+    // One listener for each fetch in flight and no more: the default of 10 would warn of a leak that is none.
+    setMaxListeners(2 * LIMITS.maxInFlight, this.#stop.signal)
+    const onAbort = () => this.#fail(abortError(signal))
+    const unobserve = this.#shared.observe(() => this.#changed())
+    this.#c.delivery.onWindow(() => this.#changed())
+    if (signal.aborted) onAbort()
+    signal.addEventListener('abort', onAbort, { once: true })
+    this.#o.originHold.then(
+      () => {
+        this.#isHeld = false
+        this.#changed()
+      },
+      (error: unknown) => this.#fail(error),
+    )
+    try {
+      await this.#keepLeftOver()
+      if (this.#o.firstStream) this.#startFirstStream(this.#o.firstStream)
+      while (this.#deliveredCount < this.#shared.draft.segmentCount) {
+        if (this.#failure !== null) throw this.#failure
+        for (const decision of this.#plan()) this.#start(decision)
+        this.#giveUpWhenStuck()
+        await this.#changeOrTick()
+      }
+    } finally {
+      unobserve()
+      signal.removeEventListener('abort', onAbort)
+      this.#stop.abort(new ShorthaulError('SHORTHAUL_ABORTED', 'The transfer ended'))
+      await this.#o.firstStream?.cancel().catch(() => {})
+      await Promise.allSettled(this.#tasks)
+    }
+  }
+
+  /** What the part already has counts as cache, when its hash is the one that the draft knows. */
+  async #keepLeftOver(): Promise<void> {
+    const hashes = await this.#c.delivery.leftOver()
+    for (const [index, hash] of hashes.entries()) {
+      if (hash === null || !this.#isKnown(index) || this.#shared.draft.entry(index)?.hash !== hash) continue
+      if (!this.#missing.delete(index)) continue
+      await this.#c.delivery.keep(index)
+      this.#delivered(index, 'cache')
+    }
+  }
+
+  #isKnown(index: number): boolean {
+    const entry = this.#shared.draft.entry(index)
+    if (!entry) return false
+    return this.#o.isAttestedTrusted || entry.trust !== 'attested' || entry.signer === this.#o.self
+  }
+
+  #plan(): Decision[] {
+    const fetcher = this.#c.originFetcher
+    const peers = this.#peers()
+    const isAlone = !peers.some((peer) => peer.state !== 'unusable' && peer.holds.size > 0)
+    const nowMs = this.#c.clock.monotonicMs()
+    const areHashesExpected = nowMs < this.#shared.hashesExpectedUntilMs
+    return chooseSources(
+      {
+        missing: this.#missing,
+        isKnown: (index) => this.#isKnown(index),
+        isHashExpected: (index) =>
+          areHashesExpected &&
+          this.#shared.draft.entry(index) === undefined &&
+          !this.#shared.draft.isDisputed(index) &&
+          peers.some((peer) => peer.state !== 'unusable' && peer.holds.has(index)),
+        isCached: (index) => this.#shared.holdings.has(index),
+        isAwaited: (index) => this.#shared.isAwaited(index, this),
+        windowEnd: this.#c.delivery.windowEnd(),
+        inFlightCount: this.#inFlightCount,
+        peers,
+        origin: fetcher === null || this.#isHeld ? null : fetcher.view({ isAlone }),
+      },
+      { limits: LIMITS, random: this.#c.random },
+    )
+  }
+
+  #peers(): PeerView[] {
+    const { link, lane, book } = this.#c
+    if (!link || !lane) return []
+    const views: PeerView[] = []
+    for (const peer of link.peers()) {
+      const holds = this.#shared.holders.get(peer.key)
+      if (!holds) continue
+      views.push({
+        key: peer.key,
+        holds,
+        inFlightCount: this.#peerLoad.get(peer.key) ?? 0,
+        bytesPerSec: book.view(peer.key).bytesPerSec,
+        state: this.#peerState(peer),
+      })
+    }
+    return views
+  }
+
+  #peerState(peer: PeerLike): PeerView['state'] {
+    const { isBanned, isBusy, availableInMs } = this.#c.book.view(peer.key)
+    if (!peer.isLocal || peer.lane === null || isBanned) return 'unusable'
+    if (availableInMs <= 0) return 'ready'
+    const isStarved = this.#c.clock.monotonicMs() - this.#lastDeliveryMs > this.#starvedAfterMs
+    return isBusy && !isStarved ? 'busy' : 'unusable'
+  }
+
+  #start(decision: Decision): void {
+    switch (decision.source) {
+      case 'cache':
+        this.#fly(decision.index, () => this.#fromCache(decision.index))
+        return
+      case 'await':
+        this.#missing.delete(decision.index)
+        this.#inFlightCount++
+        this.#spawn(async () => {
+          try {
+            await this.#awaited(decision.index)
+          } finally {
+            this.#inFlightCount--
+            this.#missing.add(decision.index)
+          }
+        })
+        return
+      case 'peer':
+        this.#fly(decision.index, () => this.#fromPeer(decision.index, decision.peer))
+        return
+      case 'origin':
+        this.#spawn(() => this.#fromOrigin(decision.range, null))
+        return
+    }
+  }
+
+  /** Takes a position out of missing for as long as `fetch` runs, and puts it back when it was not delivered. */
+  #fly(index: number, fetch: () => Promise<boolean>): void {
+    this.#missing.delete(index)
+    this.#shared.flights.set(index, this)
+    this.#inFlightCount++
+    this.#spawn(async () => {
+      let isDelivered = false
+      try {
+        isDelivered = await fetch()
+      } finally {
+        this.#inFlightCount--
+        this.#land(index, isDelivered)
+      }
+    })
+  }
+
+  #land(index: number, isDelivered: boolean): void {
+    if (this.#shared.flights.get(index) === this) this.#shared.flights.delete(index)
+    if (!isDelivered) this.#missing.add(index)
+    this.#shared.changed()
+  }
+
+  /** Runs a task whose end wakes the loop and whose failure ends the transfer. */
+  #spawn(run: () => Promise<void>): void {
+    const task = run()
+      .catch((error: unknown) => {
+        if (!this.#stop.signal.aborted) this.#fail(error)
+      })
+      .finally(() => {
+        this.#tasks.delete(task)
+        this.#changed()
+      })
+    this.#tasks.add(task)
+  }
+
+  async #fromCache(index: number): Promise<boolean> {
+    const hash = this.#shared.draft.entry(index)?.hash
+    const segment = hash ? await this.#c.store.read(hash, { signal: this.#stop.signal }) : null
+    if (!segment) {
+      this.#shared.holdings.delete(index)
+      return false
+    }
+    await this.#c.delivery.write(index, segment)
+    this.#delivered(index, 'cache')
+    return true
+  }
+
+  async #awaited(index: number): Promise<void> {
+    const { signal } = this.#stop
+    while (!signal.aborted && this.#shared.isAwaited(index, this) && !this.#shared.holdings.has(index)) {
+      await new Promise<void>((resolve) => {
+        const done = () => {
+          unobserve()
+          signal.removeEventListener('abort', done)
+          resolve()
+        }
+        const unobserve = this.#shared.observe(done)
+        signal.addEventListener('abort', done, { once: true })
+      })
+    }
+  }
+
+  async #fromPeer(index: number, key: AgentKey): Promise<boolean> {
+    const { link, lane, book, clock, tally, log } = this.#c
+    const entry = this.#shared.draft.entry(index)
+    const peer = link?.peers().find((candidate) => candidate.key === key)
+    if (!entry || !peer?.lane || !lane) return false
+    this.#load(key, +1)
+    try {
+      const lengthBytes = segmentLength(index, this.#shared.draft.lengthBytes)
+      const segment = await fetchFromPeer(
+        { lane, book, clock, tally },
+        { endpoint: { peer: key, ...peer.lane }, hash: entry.hash, lengthBytes, signal: this.#stop.signal },
+      )
+      await this.#c.committer.commit(index, segment, null)
+      this.#delivered(index, 'peer')
+      return true
+    } catch (error) {
+      if (this.#stop.signal.aborted || !isShorthaulError(error)) throw error
+      switch (error.code) {
+        case 'SHORTHAUL_SEGMENT_CORRUPT':
+          log.warn({ peerId: key, segmentId: entry.hash }, 'peer sent a corrupt segment, banned')
+          this.#c.note({
+            event: 'note',
+            note: 'peer-corrupt',
+            message: 'A neighbour sent corrupt bytes; they were dropped',
+            peer: key,
+          })
+          return false
+        case 'SHORTHAUL_PEER_MISSING':
+          this.#shared.holders.get(key)?.delete(index)
+          return false
+        case 'SHORTHAUL_PEER_BUSY':
+        case 'SHORTHAUL_PEER_STALLED':
+        case 'SHORTHAUL_PEER_UNREACHABLE':
+        case 'SHORTHAUL_PEER_PROTOCOL':
+          log.debug({ err: error, peerId: key }, 'segment not had from peer')
+          return false
+        default:
+          throw error
+      }
+    } finally {
+      this.#load(key, -1)
+    }
+  }
+
+  #load(peer: AgentKey, change: 1 | -1): void {
+    const before = this.#peerLoad.get(peer) ?? 0
+    const after = before + change
+    this.#peerLoad.set(peer, after)
+    if (before === 0 || after === 0) this.#c.link?.setInUse(peer, after > 0)
+  }
+
+  #startFirstStream(stream: OriginStream): void {
+    this.#isHeld = false
+    this.#spawn(() => this.#fromOrigin({ start: 0, end: this.#shared.draft.segmentCount }, stream))
+  }
+
+  /**
+   * Carries out one claim on the origin. A bounded claim owns all its positions from the start; an unbounded stream
+   * takes each position as it comes to it, so that neighbours who appear meanwhile can serve the rest.
+   */
+  async #fromOrigin(range: { start: number; end: number }, stream: OriginStream | null): Promise<void> {
+    const fetcher = this.#c.originFetcher
+    if (!fetcher) return
+    const isLazy = stream !== null || fetcher.isLazy(range)
+    const claimed = new Set<number>()
+    const claim = (index: number): boolean => {
+      if (!this.#missing.delete(index)) return false
+      claimed.add(index)
+      this.#shared.flights.set(index, this)
+      return true
+    }
+    const running = { next: range.start, end: range.end }
+    if (isLazy) this.#shared.streams.set(running, this)
+    for (let index = range.start; index < (isLazy ? range.start + 1 : range.end); index++) claim(index)
+    try {
+      await fetcher.fetch(range, {
+        stream,
+        signal: this.#stop.signal,
+        lengthBytes: this.#shared.draft.lengthBytes,
+        wants: (index) => claimed.has(index) || (isLazy && claim(index)),
+        onSegment: async (index, bytes) => {
+          running.next = index + 1
+          await this.#commitFromOrigin(index, bytes)
+          claimed.delete(index)
+          this.#land(index, true)
+        },
+      })
+    } catch (error) {
+      fetcher.failed(error) // throws what no other attempt can cure
+      if (!this.#stop.signal.aborted) this.#noteRetry(error)
+    } finally {
+      this.#shared.streams.delete(running)
+      for (const index of claimed) this.#land(index, false)
+    }
+  }
+
+  async #commitFromOrigin(index: number, bytes: Uint8Array): Promise<void> {
+    const segment = verifySegment(bytes, null)
+    const known = this.#shared.draft.entry(index)
+    if (known && known.hash !== segment.hash) {
+      this.#c.log.warn({ signer: known.signer, index }, 'the origin contradicts what a member signed')
+      this.#c.note({
+        event: 'note',
+        note: 'hash-disputed',
+        message: 'A neighbour vouched for bytes that the origin does not have; the origin was believed',
+        ...(known.signer ? { peer: known.signer } : {}),
+      })
+    }
+    await this.#c.committer.commit(index, segment, this.#c.committer.state(index, segment.hash))
+    this.#delivered(index, 'origin')
+  }
+
+  #noteRetry(error: unknown): void {
+    const message = error instanceof Error ? error.message : String(error)
+    this.#c.log.info({ err: error }, 'origin failed, trying again')
+    this.#c.note({ event: 'note', note: 'origin-retry', message })
+  }
+
+  #delivered(index: number, source: 'cache' | 'peer' | 'origin'): void {
+    this.#deliveredCount++
+    this.#lastDeliveryMs = this.#c.clock.monotonicMs()
+    this.#c.tally.deliver(source, segmentLength(index, this.#shared.draft.lengthBytes))
+  }
+
+  /** Without any source there is nothing to wait for but a new neighbour; that wait is bounded. */
+  #giveUpWhenStuck(): void {
+    const isIdle = this.#tasks.size === 0
+    if (!isIdle || this.#missing.size === 0 || this.#c.originFetcher !== null) return
+    const isHeldByNeighbour = this.#peers().some((peer) => peer.holds.size > 0)
+    const waitedMs = this.#c.clock.monotonicMs() - this.#lastChangeMs
+    const patienceMs = isHeldByNeighbour ? this.#o.patienceMs * 4 : this.#o.patienceMs
+    if (waitedMs > patienceMs) {
+      throw new ShorthaulError(
+        'SHORTHAUL_ORIGIN_DISALLOWED',
+        `Cannot complete without the origin: ${this.#missing.size} of ${this.#shared.draft.segmentCount} segments are not in this branch`,
+      )
+    }
+  }
+
+  #fail(error: unknown): void {
+    this.#failure ??= error
+    this.#changed()
+  }
+
+  #changed(): void {
+    this.#wake?.()
+  }
+
+  /** Waits until something happened that may change the plan. */
+  async #changeOrTick(): Promise<void> {
+    if (this.#failure !== null || this.#deliveredCount >= this.#shared.draft.segmentCount) return
+    let timer: NodeJS.Timeout | undefined
+    const deliveredBefore = this.#deliveredCount
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve
+      timer = setTimeout(resolve, IDLE_TICK_MS)
+    })
+    clearTimeout(timer)
+    this.#wake = null
+    if (this.#deliveredCount !== deliveredBefore || this.#tasks.size > 0)
+      this.#lastChangeMs = this.#c.clock.monotonicMs()
+  }
+}
