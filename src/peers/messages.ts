@@ -35,7 +35,7 @@ export interface KnownMessage {
 export interface HaveMessage {
   readonly type: 'have'
   readonly resource: ResourceKey
-  /** 1 to MAX_RANGES, ascending, disjoint. */
+  /** 0 to MAX_RANGES, ascending, disjoint; none: "nothing yet", the answer to an interest in a resource. */
   readonly ranges: readonly SegmentRange[]
   readonly statements: readonly Statement[]
 }

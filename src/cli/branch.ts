@@ -1,0 +1,143 @@
+/** `shorthaul branch`: make the secret that agents of one branch share, and compare machines without showing it. */
+import { access } from 'node:fs/promises'
+import { dirname, isAbsolute, join, resolve } from 'node:path'
+import type { Command } from 'commander'
+import crypto from 'hypercore-crypto'
+import { currentUser, type LoadedConfig } from '../config/load.ts'
+import { type BranchSecret, createSecret, ensureIdentitySeed, readSecret } from '../config/secret.ts'
+import { type AgentKey, idFromBytes } from '../content/ids.ts'
+import { systemCode } from '../errors.ts'
+import { deriveBranchKeys } from '../peers/branch-keys.ts'
+import { type GlobalOptions, loadCliConfig } from './context.ts'
+import { createOutput, formatTable } from './output.ts'
+
+const FILE_NAME = 'branch.secret'
+const FINGERPRINT_BYTES = 8
+
+interface InitOptions extends GlobalOptions {
+  readonly out?: string
+}
+
+export function addBranch(program: Command): void {
+  const branch = program
+    .command('branch')
+    .description('The secret that makes agents one branch: make it, compare it between machines')
+  branch
+    .command('init')
+    .description('Make a new branch secret; never replaces a file')
+    .option('--out <file>', 'where to; default: branch.secretFile, else branch.secret beside the configuration file')
+    .action((_options: unknown, command: Command) => initVerb(command.optsWithGlobals<InitOptions>()))
+  branch
+    .command('show')
+    .description('Show branch, fingerprint of its secret, key of this agent; the same fingerprint is the same branch')
+    .action((_options: unknown, command: Command) => showVerb(command.optsWithGlobals<GlobalOptions>()))
+}
+
+async function initVerb(options: InitOptions): Promise<void> {
+  const output = createOutput({ isJson: options.json === true })
+  const loaded = await loadCliConfig(options)
+  const path = options.out === undefined ? defaultSecretPath(loaded) : resolve(options.out)
+  const created = await createSecret(path)
+  const fingerprint = fingerprintOf(created)
+  output.json({ event: 'branch-init', path, fingerprint })
+  output.text(nextSteps({ path, fingerprint, isConfigured: loaded.config.branch.secretFile === path }))
+}
+
+function defaultSecretPath({ config, file }: LoadedConfig): string {
+  if (config.branch.secretFile !== null) return config.branch.secretFile
+  if (file !== null) return join(dirname(file), FILE_NAME)
+  const { homeDir, isRoot } = currentUser()
+  if (isRoot) return join('/etc/shorthaul', FILE_NAME)
+  const base = process.env.XDG_CONFIG_HOME ?? ''
+  return join(isAbsolute(base) ? base : join(homeDir, '.config'), 'shorthaul', FILE_NAME)
+}
+
+function nextSteps(made: { path: string; fingerprint: string; isConfigured: boolean }): string {
+  const { path, fingerprint, isConfigured } = made
+  const setting = isConfigured
+    ? ['  2. The configuration names this file already; the other machines need it in branch.secretFile too.']
+    : ['  2. Name it in the configuration of each machine:', '       branch:', `         secretFile: ${path}`]
+  return [
+    `Wrote the branch secret to ${path}`,
+    `Fingerprint: ${fingerprint}`,
+    '',
+    'What to do next:',
+    '  1. Copy the file to the other machines of the branch over a safe channel (scp, your configuration management;',
+    '     not mail, not chat): whoever has it belongs to the branch. Only the user that runs the agent may read it.',
+    ...setting,
+    '  3. Restart the agents. `shorthaul branch show` prints the same fingerprint on every machine.',
+  ].join('\n')
+}
+
+async function showVerb(options: GlobalOptions): Promise<void> {
+  const output = createOutput({ isJson: options.json === true })
+  const { config } = await loadCliConfig(options)
+  const { name, roster } = config.branch
+  const found = await findSecret(config)
+  const key = await ownKey(config.dataDir)
+  const fingerprint = found.secret ? fingerprintOf(found.secret) : null
+  const isOnRoster = roster === null ? null : key !== null && roster.includes(key)
+  output.json({
+    event: 'branch',
+    name,
+    secretFile: found.path,
+    isShared: config.branch.secretFile !== null,
+    fingerprint,
+    key,
+    rosterSize: roster?.length ?? null,
+    isOnRoster,
+  })
+  const kind =
+    config.branch.secretFile === null ? ' (of this user alone; `shorthaul branch init` makes one to share)' : ''
+  output.text(
+    formatTable([
+      ['branch', name],
+      ['secret', `${found.path}${kind}`],
+      ['fingerprint', fingerprint ?? 'none yet: the secret is made when an agent starts'],
+      ['agent key', key ?? 'none yet: it is made when an agent starts'],
+      ['roster', formatRoster(roster, isOnRoster)],
+    ]),
+  )
+  if (found.secret?.warning) output.remark(`shorthaul: ${found.secret.warning}`)
+}
+
+function formatRoster(roster: readonly string[] | null, isOnRoster: boolean | null): string {
+  if (roster === null) return 'none: whoever has the secret belongs to the branch'
+  return `${roster.length} ${roster.length === 1 ? 'key' : 'keys'}; this agent is ${isOnRoster ? '' : 'NOT '}on it`
+}
+
+/**
+ * The secret in use. That of a single user is null before an agent made it: looking makes nothing, because whoever looks
+ * may be another user than the one that runs the agent.
+ * @throws SHORTHAUL_SECRET_INVALID
+ */
+export async function findSecret(
+  config: LoadedConfig['config'],
+): Promise<{ readonly path: string; readonly secret: BranchSecret | null }> {
+  const { secretFile } = config.branch
+  const path = secretFile ?? join(config.dataDir, FILE_NAME)
+  if (secretFile === null && !(await exists(path))) return { path, secret: null }
+  return { path, secret: await readSecret(path) }
+}
+
+/** Of the topic, which is public on the LAN anyway and a one-way image of the secret: it tells nothing. */
+export function fingerprintOf({ secret }: BranchSecret): string {
+  return deriveBranchKeys(secret).topic.subarray(0, FINGERPRINT_BYTES).toString('hex')
+}
+
+async function ownKey(dataDir: string): Promise<AgentKey | null> {
+  if (!(await exists(join(dataDir, 'identity.seed')))) return null
+  const { seed } = await ensureIdentitySeed(dataDir)
+  return idFromBytes<AgentKey>(crypto.keyPair(seed).publicKey)
+}
+
+/** False only when it is surely not there: what may not be looked at fails where it is read, with a reason. */
+async function exists(path: string): Promise<boolean> {
+  try {
+    await access(path)
+    return true
+  } catch (error) {
+    const system = systemCode(error)
+    return system !== 'ENOENT' && system !== 'ENOTDIR'
+  }
+}

@@ -1,0 +1,75 @@
+/** `shorthaul daemon`: the agent of this machine, until SIGTERM or Ctrl-C. */
+import type { Command } from 'commander'
+import { Agent } from '../agent.ts'
+import { controlSocketPath, currentUser, embeddedSocketPath } from '../config/load.ts'
+import { ControlServer, type ControlSocket } from '../control/server.ts'
+import { EXIT, isShorthaulError } from '../errors.ts'
+import { createLogger } from '../log.ts'
+import { AGENT_VERSION } from '../version.ts'
+import { type GlobalOptions, loadCliConfig } from './context.ts'
+import { interruptSignal } from './output.ts'
+
+/** Leaving is bounded: a neighbour that just died must not hold the shutdown of a machine. */
+const MAX_LEAVE_MS = 8000
+
+export function addDaemon(program: Command): void {
+  program
+    .command('daemon')
+    .description('Run the agent of this machine: cache, serve neighbours, carry out fetches')
+    .action((_options: unknown, command: Command) => daemonVerb(command.optsWithGlobals<GlobalOptions>()))
+}
+
+async function daemonVerb(options: GlobalOptions): Promise<void> {
+  const { config, file } = await loadCliConfig(options)
+  const log = createLogger({ level: config.log.level })
+  const signal = interruptSignal()
+  log.info({ version: AGENT_VERSION, config: file, dataDir: config.dataDir }, 'starting')
+  const agent = await Agent.open({ config, role: 'daemon' }, { log })
+  const own: ControlSocket = { path: embeddedSocketPath(config), access: 'owner' }
+  const shared = controlSocketPath(config, process.env, currentUser())
+  const control = await ControlServer.open({ agent, log }, [own])
+  const sockets = [own.path]
+  let publicControl: ControlServer | null = null
+  if (shared !== own.path) {
+    // A system daemon serves all local users; a user's daemon has its socket where only that user looks.
+    const access = isSystemDaemon() ? 'public' : 'owner'
+    try {
+      publicControl = await ControlServer.open({ agent, log }, [{ path: shared, access }])
+      sockets.push(shared)
+    } catch (err) {
+      // Two daemons on one machine: the second is reached by its --data-dir.
+      if (!isShorthaulError(err, 'SHORTHAUL_DATA_DIR_IN_USE')) throw err
+      log.warn({ path: shared }, 'another daemon has the common control socket; this one is reached with --data-dir')
+    }
+  }
+  const status = await agent.status()
+  process.stdout.write(
+    `${JSON.stringify({
+      event: 'ready',
+      version: AGENT_VERSION,
+      pid: process.pid,
+      key: agent.key,
+      dataDir: config.dataDir,
+      sockets,
+      address: status.network.address,
+      lanePort: agent.lanePort,
+    })}\n`,
+  )
+  log.info({ key: agent.key, address: status.network.address }, 'ready')
+  if (!signal.aborted)
+    await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }))
+  log.info('stopping')
+  const deadline = setTimeout(() => {
+    log.warn('not all was closed in time')
+    process.exit(EXIT.ok)
+  }, MAX_LEAVE_MS)
+  await publicControl?.close()
+  await control.close()
+  await agent.close()
+  clearTimeout(deadline)
+  log.info('stopped')
+}
+
+function isSystemDaemon(): boolean {
+  return currentUser().isRoot || process.env.RUNTIME_DIRECTORY === '/run/shorthaul'
+}

@@ -1,0 +1,141 @@
+/**
+ * A delivery whose target belongs to the process at the other end of the control socket: verified segments go out as
+ * frames, and that process writes them as its own user.
+ */
+import type { ServerResponse } from 'node:http'
+import type { ResourceId, SegmentHash } from '../content/ids.ts'
+import type { VerifiedSegment } from '../content/verify.ts'
+import { abortError } from '../errors.ts'
+import { PIPE_WINDOW_SEGMENTS } from '../transfer/pipe-delivery.ts'
+import type { Delivery } from '../transfer/request.ts'
+import { type ControlFrame, encodeFrame, encodeSegmentHead } from './frames.ts'
+
+export interface RemoteDeliveryOptions {
+  /** What the client's part has already. */
+  readonly leftOver: readonly (SegmentHash | null)[]
+  readonly isInOrder: boolean
+  /** Aborted when the client is gone. */
+  readonly signal: AbortSignal
+}
+
+export class RemoteDelivery implements Delivery {
+  readonly localPath = null
+  readonly #response: ServerResponse
+  readonly #options: RemoteDeliveryOptions
+  readonly #sent = new Set<number>()
+  #next = 0
+  #listener: () => void = () => {}
+  #digest: ((sha256: string) => void) | null = null
+  /** Frames leave one after another, each when the socket took the one before. */
+  #sending: Promise<void> = Promise.resolve()
+
+  constructor(response: ServerResponse, options: RemoteDeliveryOptions) {
+    this.#response = response
+    this.#options = options
+  }
+
+  async leftOver(): Promise<readonly (SegmentHash | null)[]> {
+    return this.#options.leftOver
+  }
+
+  async begin(content: { readonly resource: ResourceId | null; readonly lengthBytes: number | null }): Promise<void> {
+    await this.send({ frame: 'begin', ...content })
+  }
+
+  async keep(index: number): Promise<void> {
+    await this.send({ frame: 'keep', index })
+  }
+
+  async write(index: number, segment: VerifiedSegment): Promise<void> {
+    const { bytes } = segment
+    await this.#queue([encodeSegmentHead(index, bytes.byteLength), bytes])
+    if (!this.#options.isInOrder) return
+    this.#sent.add(index)
+    while (this.#sent.delete(this.#next)) this.#next++
+    this.#listener()
+  }
+
+  windowEnd(): number {
+    return this.#options.isInOrder ? this.#next + PIPE_WINDOW_SEGMENTS : Number.POSITIVE_INFINITY
+  }
+
+  onWindow(listener: () => void): void {
+    this.#listener = listener
+  }
+
+  async restart(): Promise<void> {
+    this.#next = 0
+    this.#sent.clear()
+    await this.send({ frame: 'restart' })
+  }
+
+  async digest(lengthBytes: number): Promise<string> {
+    const { signal } = this.#options
+    const answered = new Promise<string>((resolve, reject) => {
+      this.#digest = resolve
+      if (signal.aborted) reject(abortError(signal))
+      signal.addEventListener('abort', () => reject(abortError(signal)), { once: true })
+    })
+    await this.send({ frame: 'digest', lengthBytes })
+    return answered
+  }
+
+  /** The client computed it from the bytes in its target. */
+  digestIs(sha256: string): void {
+    this.#digest?.(sha256)
+    this.#digest = null
+  }
+
+  async complete(lengthBytes: number): Promise<void> {
+    await this.send({ frame: 'complete', lengthBytes })
+  }
+
+  async abandon(): Promise<void> {}
+
+  /** Resolves when the socket took it. */
+  send(frame: ControlFrame): Promise<void> {
+    return this.#queue([encodeFrame(frame)])
+  }
+
+  /** Sends without waiting; for what is small and may be lost with the connection. */
+  post(frame: ControlFrame): void {
+    this.send(frame).catch(() => {})
+  }
+
+  #queue(buffers: readonly Uint8Array[]): Promise<void> {
+    this.#sending = this.#sending.then(async () => {
+      for (const buffer of buffers) await this.#write(buffer)
+    })
+    // A caller that does not wait must not leave a rejection behind; those who wait see it.
+    this.#sending.catch(() => {})
+    return this.#sending
+  }
+
+  #write(buffer: Uint8Array): Promise<void> {
+    const { signal } = this.#options
+    return new Promise((resolve, reject) => {
+      if (signal.aborted) {
+        reject(abortError(signal))
+        return
+      }
+      if (this.#response.write(buffer)) {
+        resolve()
+        return
+      }
+      const end = () => {
+        this.#response.off('drain', onDrain)
+        signal.removeEventListener('abort', onAbort)
+      }
+      const onDrain = () => {
+        end()
+        resolve()
+      }
+      const onAbort = () => {
+        end()
+        reject(abortError(signal))
+      }
+      this.#response.once('drain', onDrain)
+      signal.addEventListener('abort', onAbort, { once: true })
+    })
+  }
+}

@@ -1,0 +1,100 @@
+/**
+ * Stands between a swarm connection and Protomux, and lets through only frames that our own side could have sent.
+ *
+ * Why: Protomux decodes a batch inside a batch by recursion, so one frame of 30 kB from anybody, before any proof of
+ * membership, overflows the stack, and safety-catch turns that RangeError into an uncaught exception: the process dies
+ * (protomux 3.12.1, tested). Frames also come up to 16 MiB long. We never send batches, so none is accepted.
+ *
+ * Does not decode frames beyond their first two bytes.
+ */
+import { EventEmitter } from 'node:events'
+import type { SwarmConnection } from 'hyperswarm'
+import type { MuxStream } from 'protomux'
+import { MAX_MESSAGE_BYTES } from './messages.ts'
+
+/** Channel number and message number, which Protomux puts before a message. */
+const MUX_HEAD_BYTES = 18
+/** Enough to open our channel; strangers get no more. */
+const MAX_UNPROVED_FRAME_BYTES = 1024
+const MAX_UNPROVED_FRAMES = 8
+
+export type FrameVerdict = 'ok' | 'too-long' | 'batch' | 'flood'
+
+export interface FrameGuard {
+  /** True once the other end proved membership: then messages may have their full length. */
+  isProved(): boolean
+  /** Charges the frame to the sender's allowance; false when it is used up. */
+  admit(frameBytes: number): boolean
+  /** The session must end; nothing of the frame was passed on, and nothing more will be. */
+  onViolation(verdict: Exclude<FrameVerdict, 'ok'>): void
+}
+
+export class GuardedStream extends EventEmitter implements MuxStream {
+  userData: unknown = null
+  readonly #connection: SwarmConnection
+  readonly #guard: FrameGuard
+  #unprovedFrames = 0
+  #isShut = false
+
+  constructor(connection: SwarmConnection, guard: FrameGuard) {
+    super()
+    this.#connection = connection
+    this.#guard = guard
+    connection.on('data', (frame: Buffer) => this.#onFrame(frame))
+    connection.on('drain', () => this.emit('drain'))
+    connection.on('end', () => this.emit('end'))
+    connection.on('close', () => this.emit('close'))
+  }
+
+  get destroyed(): boolean {
+    return this.#connection.destroyed
+  }
+
+  alloc(lengthBytes: number): Buffer {
+    return this.#connection.alloc(lengthBytes)
+  }
+
+  write(bytes: Uint8Array): boolean {
+    return this.#connection.write(bytes)
+  }
+
+  end(): void {
+    this.#connection.end()
+  }
+
+  pause(): void {
+    this.#connection.pause()
+  }
+
+  resume(): void {
+    this.#connection.resume()
+  }
+
+  /** Passes nothing on from now; the connection's own 'close' follows. */
+  destroy(error?: Error): void {
+    this.#isShut = true
+    this.#connection.destroy(error)
+  }
+
+  #onFrame(frame: Buffer): void {
+    if (this.#isShut || frame.byteLength === 0) return
+    const verdict = this.#judge(frame)
+    if (verdict === 'ok') {
+      this.emit('data', frame)
+      return
+    }
+    this.#isShut = true
+    this.#guard.onViolation(verdict)
+  }
+
+  #judge(frame: Buffer): FrameVerdict {
+    // Channel 0 is Protomux's own; its message 0 is a batch.
+    if (frame[0] === 0 && frame[1] === 0) return 'batch'
+    if (!this.#guard.isProved()) {
+      if (frame.byteLength > MAX_UNPROVED_FRAME_BYTES) return 'too-long'
+      if (++this.#unprovedFrames > MAX_UNPROVED_FRAMES) return 'flood'
+    }
+    if (frame.byteLength > MAX_MESSAGE_BYTES + MUX_HEAD_BYTES) return 'too-long'
+    return this.#guard.admit(frame.byteLength) ? 'ok' : 'flood'
+  }
+}

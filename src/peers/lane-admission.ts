@@ -1,0 +1,77 @@
+/**
+ * Who may have an upload slot now. Pure state over (peers, monotonic now); reads and sockets are elsewhere.
+ *
+ * The rule: a free slot, and a share of at most ceil(slots / peers who want some). A peer wants some while it holds one
+ * and for a second after it was refused. So one peer alone gets every slot; as soon as a second is turned away, the
+ * first stops being admitted until it is down to half, and the second's next request finds room.
+ */
+import type { Clock } from '../clock.ts'
+import type { AgentKey } from '../content/ids.ts'
+
+/** Longer than any Retry-After we send, so that who was refused still counts when it comes back. */
+const DEMAND_MS = 1500
+const MIN_RETRY_AFTER_MS = 20
+const MAX_RETRY_AFTER_MS = 1000
+
+interface Demand {
+  held: number
+  refusedUntilMs: number
+}
+
+export class LaneAdmission {
+  readonly #clock: Clock
+  readonly #maxUploads: number
+  /** Bounded by the peers that have an offer: others do not get here. */
+  readonly #demands = new Map<AgentKey, Demand>()
+  #activeCount = 0
+  #averageMs = 50
+
+  constructor(components: { clock: Clock }, options: { maxUploads: number }) {
+    this.#clock = components.clock
+    this.#maxUploads = options.maxUploads
+  }
+
+  get activeCount(): number {
+    return this.#activeCount
+  }
+
+  /** Takes a slot; whoever gets one calls `leave` exactly once. */
+  enter(peer: AgentKey): { readonly isAdmitted: true } | { readonly isAdmitted: false; readonly retryAfterMs: number } {
+    const nowMs = this.#clock.monotonicMs()
+    const demand = this.#demands.get(peer) ?? { held: 0, refusedUntilMs: 0 }
+    this.#demands.set(peer, demand)
+    const wanting = this.#countWanting(nowMs, peer)
+    const share = Math.ceil(this.#maxUploads / wanting)
+    if (this.#activeCount < this.#maxUploads && demand.held < share) {
+      demand.held += 1
+      demand.refusedUntilMs = 0
+      this.#activeCount += 1
+      return { isAdmitted: true }
+    }
+    demand.refusedUntilMs = nowMs + DEMAND_MS
+    const queueMs = (this.#averageMs * wanting) / Math.max(1, this.#maxUploads)
+    return { isAdmitted: false, retryAfterMs: Math.round(clamp(queueMs, MIN_RETRY_AFTER_MS, MAX_RETRY_AFTER_MS)) }
+  }
+
+  /** @param durationMs how long the slot was held; sets what Retry-After says */
+  leave(peer: AgentKey, durationMs: number): void {
+    const demand = this.#demands.get(peer)
+    if (!demand || demand.held === 0) return
+    demand.held -= 1
+    this.#activeCount -= 1
+    this.#averageMs += 0.2 * (durationMs - this.#averageMs)
+  }
+
+  #countWanting(nowMs: number, asking: AgentKey): number {
+    let wanting = 0
+    for (const [peer, demand] of this.#demands) {
+      if (peer === asking || demand.held > 0 || demand.refusedUntilMs > nowMs) wanting += 1
+      else this.#demands.delete(peer)
+    }
+    return wanting
+  }
+}
+
+function clamp(value: number, low: number, high: number): number {
+  return Math.min(high, Math.max(low, value))
+}

@@ -1,0 +1,145 @@
+/**
+ * Where connections become sessions: limits, roster, and the count of those that were turned away.
+ *
+ * Does not use hyperswarm's firewall hook: a key that it rejects once is banned for the life of the process, and the
+ * list of banned keys never shrinks.
+ */
+import type { SwarmConnection } from 'hyperswarm'
+import type { Logger } from 'pino'
+import type { Clock } from '../clock.ts'
+import { type AgentKey, idFromBytes } from '../content/ids.ts'
+import type { ErrorCode } from '../errors.ts'
+import type { Message } from './messages.ts'
+import type { Rejections } from './network-types.ts'
+import { Session, type SessionEnd } from './session.ts'
+import type { HelloMessage } from './wire.ts'
+
+/** Hyperswarm does not bound what comes in. Each unproved one may hold 16 MiB of unread frame (secret-stream). */
+const MAX_SESSIONS = 256
+const MAX_UNPROVED = 64
+/** One host cannot take the places of all the others. */
+const MAX_UNPROVED_PER_ADDRESS = 16
+/** Keys that were complained about once; a stranger with ever new keys does not fill the log. */
+const MAX_COMPLAINTS = 256
+
+export interface ReceptionOptions {
+  readonly proofKey: Buffer
+  readonly roster: ReadonlySet<AgentKey> | null
+  readonly hello: (session: Session) => HelloMessage
+  readonly onOpen: (session: Session) => void
+  readonly onMessage: (session: Session, message: Message) => void
+  /** Only for sessions that were open. */
+  readonly onClosed: (session: Session, end: SessionEnd) => void
+}
+
+export class Reception {
+  readonly #clock: Clock
+  readonly #log: Logger
+  readonly #options: ReceptionOptions
+  readonly #sessions = new Set<Session>()
+  readonly #rejected = { notMember: 0, roster: 0, version: 0, protocol: 0, flood: 0, backlog: 0, capacity: 0 }
+  readonly #complaints = new Set<AgentKey>()
+  #unknownCount = 0
+
+  constructor(components: { clock: Clock; log: Logger }, options: ReceptionOptions) {
+    this.#clock = components.clock
+    this.#log = components.log
+    this.#options = options
+  }
+
+  get sessionCount(): number {
+    return this.#sessions.size
+  }
+
+  get unknownCount(): number {
+    return this.#unknownCount
+  }
+
+  rejected(): Rejections {
+    return { ...this.#rejected }
+  }
+
+  receive(connection: SwarmConnection): void {
+    const refusal = this.#refusal(connection)
+    if (refusal !== null) {
+      this.#rejected[refusal]++
+      connection.on('error', () => {}) // a connection without a listener for it would end the process
+      connection.destroy()
+      return
+    }
+    const { proofKey, hello, onOpen, onMessage } = this.#options
+    const session = new Session(
+      { clock: this.#clock, connection },
+      {
+        proofKey,
+        owner: {
+          hello,
+          onOpen,
+          onMessage,
+          onUnknown: () => {
+            this.#unknownCount++
+          },
+          onClosed: (closed, end, detail) => this.#onClosed(closed, end, detail),
+        },
+      },
+    )
+    this.#sessions.add(session)
+    session.start()
+  }
+
+  closeAll(end: SessionEnd): void {
+    for (const session of [...this.#sessions]) session.close(end)
+  }
+
+  #refusal(connection: SwarmConnection): 'roster' | 'capacity' | null {
+    const { roster } = this.#options
+    if (roster !== null && !roster.has(idFromBytes<AgentKey>(connection.remotePublicKey))) return 'roster'
+    if (this.#sessions.size >= MAX_SESSIONS) return 'capacity'
+    // Those that we dialled are bounded by hyperswarm.
+    const unproved = [...this.#sessions].filter((session) => !session.isOpen && !session.isInitiator)
+    const address = connection.rawStream?.remoteHost ?? ''
+    if (connection.isInitiator) return null
+    if (unproved.length >= MAX_UNPROVED) return 'capacity'
+    if (address.startsWith('127.')) return null // a whole branch on one machine: tests, `shorthaul demo`
+    return unproved.filter((session) => session.address === address).length >= MAX_UNPROVED_PER_ADDRESS
+      ? 'capacity'
+      : null
+  }
+
+  #onClosed(session: Session, end: SessionEnd, detail: string | undefined): void {
+    this.#sessions.delete(session)
+    const fields = { peerId: session.key, address: session.address, found: detail }
+    switch (end) {
+      case 'not-member':
+        this.#rejected.notMember++
+        this.#complain({ ...fields, code: 'SHORTHAUL_PEER_NOT_MEMBER' }, 'not a member of the branch')
+        break
+      case 'protocol':
+      case 'flood':
+      case 'version':
+        this.#rejected[end]++
+        this.#complain({ ...fields, code: 'SHORTHAUL_PEER_PROTOCOL', kind: end }, 'peer broke the protocol')
+        break
+      case 'backlog':
+        this.#rejected.backlog++
+        this.#complain({ ...fields, code: 'SHORTHAUL_PEER_UNREACHABLE' }, 'peer does not read what it is sent')
+        break
+      case 'closed':
+      case 'silent':
+      case 'network-changed':
+      case 'closing':
+        break
+    }
+    this.#options.onClosed(session, end)
+  }
+
+  /** Once for each key at a level that is seen; it comes back as long as it lives. */
+  #complain(
+    fields: { readonly peerId: AgentKey; readonly code: ErrorCode } & Record<string, unknown>,
+    text: string,
+  ): void {
+    const isNew = !this.#complaints.has(fields.peerId) && this.#complaints.size < MAX_COMPLAINTS
+    if (isNew) this.#complaints.add(fields.peerId)
+    this.#log[isNew ? 'warn' : 'debug'](fields, text)
+  }
+}

@@ -1,0 +1,261 @@
+/**
+ * One control session: Protomux channel `shorthaul/1` over one swarm connection.
+ *
+ *   proving --their proof is right--> greeting --their hello--> open      any --end--> closed
+ *
+ * Does not know other sessions of the same agent (peer-table.ts), nor what messages mean.
+ *
+ * Invariants:
+ * 1. Our hello, and with it the lane's key, leaves only after we verified the other's proof.
+ * 2. The owner hears onOpen at most once, before any message, and onClosed exactly once, last.
+ * 3. Everything received was bounded before: frames by guarded-stream.ts, fields by wire.ts.
+ */
+import type { SwarmConnection } from 'hyperswarm'
+import Protomux, { type Channel, type Codec } from 'protomux'
+import { type Clock, secretBytes } from '../clock.ts'
+import { type AgentKey, idFromBytes } from '../content/ids.ts'
+import { isShorthaulError, ShorthaulError } from '../errors.ts'
+import { FloodGate } from './flood-gate.ts'
+import { GuardedStream } from './guarded-stream.ts'
+import { isProofValid, membershipProof, PROOF_BYTES } from './membership.ts'
+import type { Message } from './messages.ts'
+import { Pulse } from './pulse.ts'
+import { decodeFrame, encodeFrame, type Frame, type HelloMessage, NONCE_BYTES, PROTOCOL_VERSION } from './wire.ts'
+
+const PROTOCOL = 'shorthaul/1'
+/** From the connection to their hello: strangers hold a slot no longer. */
+const GREETING_DEADLINE_MS = 5000
+/** What we let pile up for a peer that does not read, in bytes: 16 messages of the largest kind. */
+const MAX_BACKLOG_BYTES = 4 * 1024 * 1024
+
+export type SessionEnd =
+  | 'closed' // by the other end, or the connection broke
+  | 'silent' // no sign of life
+  | 'not-member'
+  | 'version'
+  | 'protocol'
+  | 'flood'
+  | 'backlog'
+  | 'network-changed'
+  | 'closing'
+
+export interface SessionOwner {
+  /** Called once their proof is verified: what we tell them. */
+  hello(session: Session): HelloMessage
+  onOpen(session: Session): void
+  onMessage(session: Session, message: Message): void
+  onUnknown(session: Session): void
+  onClosed(session: Session, end: SessionEnd, detail: string | undefined): void
+}
+
+/** The proof as the channel's handshake. Null stands for anything that is not exactly a proof: decoding never throws. */
+const proofCodec: Codec<Buffer | null> = {
+  preencode(state, proof) {
+    state.end += proof?.byteLength ?? 0
+  },
+  encode(state, proof) {
+    if (!proof || !state.buffer) return
+    state.buffer.set(proof, state.start)
+    state.start += proof.byteLength
+  },
+  decode(state) {
+    const bytes = state.buffer?.subarray(state.start, state.end)
+    state.start = state.end
+    return bytes?.byteLength === PROOF_BYTES ? Buffer.from(bytes) : null
+  },
+}
+
+export class Session {
+  readonly key: AgentKey
+  /** IPv4 of the other end as we see it. */
+  readonly address: string
+  readonly isInitiator: boolean
+  readonly pulse: Pulse
+  readonly #clock: Clock
+  readonly #connection: SwarmConnection
+  readonly #proofKey: Buffer
+  readonly #owner: SessionOwner
+  readonly #gate: FloodGate
+  readonly #stream: GuardedStream
+  readonly #channel: Channel<Buffer | null> | null
+  readonly #deadline = new AbortController()
+  #state: 'proving' | 'greeting' | 'open' | 'closed' = 'proving'
+  #hello: HelloMessage | null = null
+  #laneIdentity: Buffer | null = null
+  #backlogBytes = 0
+  #sentCount = 0
+  #openedAtMs = 0
+
+  constructor(
+    components: { clock: Clock; connection: SwarmConnection },
+    options: { proofKey: Buffer; owner: SessionOwner },
+  ) {
+    const { clock, connection } = components
+    this.#clock = clock
+    this.#connection = connection
+    this.#proofKey = options.proofKey
+    this.#owner = options.owner
+    this.key = idFromBytes<AgentKey>(connection.remotePublicKey)
+    this.address = connection.rawStream?.remoteHost ?? ''
+    this.isInitiator = connection.isInitiator
+    this.pulse = new Pulse(clock.monotonicMs())
+    this.#gate = new FloodGate(clock.monotonicMs())
+    connection.on('error', () => {}) // 'close' follows and is handled; without a listener the process would die
+    connection.on('close', () => this.close('closed'))
+    this.#stream = new GuardedStream(connection, {
+      isProved: () => this.#state === 'greeting' || this.#state === 'open',
+      admit: (frameBytes) => {
+        const nowMs = clock.monotonicMs()
+        this.pulse.heard(nowMs)
+        return this.#gate.admit(frameBytes, nowMs)
+      },
+      onViolation: (verdict) => this.close(verdict === 'flood' ? 'flood' : 'protocol', verdict),
+    })
+    this.#channel = new Protomux(this.#stream).createChannel<Buffer | null>({
+      protocol: PROTOCOL,
+      handshake: proofCodec,
+      messages: [{ onmessage: (bytes) => this.#onFrame(bytes) }],
+      onopen: (proof) => this.#onProof(proof),
+      onclose: () => this.close('closed'),
+      ondrain: () => {
+        this.#backlogBytes = 0
+      },
+    })
+  }
+
+  /** Sends our proof and starts the deadline. Call it once the owner has entered the session into its books. */
+  start(): void {
+    const { handshakeHash } = this.#connection
+    if (this.#channel === null || handshakeHash === null) {
+      this.close('closed')
+      return
+    }
+    this.#channel.open(membershipProof(this.#proofKey, { handshakeHash, isInitiator: this.isInitiator }))
+    this.#clock.sleep(GREETING_DEADLINE_MS, { signal: this.#deadline.signal }).then(
+      () => this.close(this.#state === 'proving' ? 'not-member' : 'protocol', 'no hello in time'),
+      () => {}, // open or closed before
+    )
+  }
+
+  get isOpen(): boolean {
+    return this.#state === 'open'
+  }
+
+  get isClosed(): boolean {
+    return this.#state === 'closed'
+  }
+
+  /** What the other end told about itself; null before it is open. */
+  get hello(): HelloMessage | null {
+    return this.#hello
+  }
+
+  /** Identity of the lane offer that went out over this session. */
+  get offeredIdentity(): Buffer | null {
+    return this.#laneIdentity
+  }
+
+  get openedAtMonotonicMs(): number {
+    return this.#openedAtMs
+  }
+
+  /** Messages of the owner that this session took; they may be lost when it ends. */
+  get sentCount(): number {
+    return this.#sentCount
+  }
+
+  /** @returns false when the session is not open, or was closed because the other end does not read */
+  send(encoded: Uint8Array): boolean {
+    if (!this.isOpen) return false
+    this.#sentCount++
+    return this.#write(encoded)
+  }
+
+  /** Asks for a sign of life, and learns the round trip. */
+  ping(): void {
+    const nonce = secretBytes(NONCE_BYTES)
+    this.pulse.pinged(nonce.toString('hex'), this.#clock.monotonicMs())
+    this.#write(encodeFrame({ type: 'ping', nonce }))
+  }
+
+  /** Idempotent. The connection is destroyed at once; nothing is sent after. */
+  close(end: SessionEnd, detail?: string): void {
+    if (this.#state === 'closed') return
+    this.#state = 'closed'
+    this.#deadline.abort()
+    const code = end === 'not-member' ? 'SHORTHAUL_PEER_NOT_MEMBER' : 'SHORTHAUL_PEER_PROTOCOL'
+    const isFault = end === 'not-member' || end === 'protocol' || end === 'flood' || end === 'version'
+    this.#stream.destroy(isFault ? new ShorthaulError(code, `Session ended: ${detail ?? end}`) : undefined)
+    this.#owner.onClosed(this, end, detail)
+  }
+
+  #write(encoded: Uint8Array): boolean {
+    const isDrained = this.#channel?.messages[0]?.send(encoded) ?? true
+    if (isDrained) this.#backlogBytes = 0
+    else this.#backlogBytes += encoded.byteLength
+    if (this.#backlogBytes <= MAX_BACKLOG_BYTES) return true
+    this.close('backlog')
+    return false
+  }
+
+  #onProof(proof: Buffer | null): void {
+    const { handshakeHash } = this.#connection
+    if (this.#state !== 'proving' || handshakeHash === null) return
+    const session = { handshakeHash, isInitiator: !this.isInitiator }
+    if (proof === null || !isProofValid(proof, { proofKey: this.#proofKey, session })) {
+      this.close('not-member', 'wrong proof')
+      return
+    }
+    this.#state = 'greeting'
+    const hello = this.#owner.hello(this)
+    this.#laneIdentity = hello.lane?.identity ?? null
+    this.#write(encodeFrame(hello))
+  }
+
+  #onFrame(bytes: Uint8Array): void {
+    if (this.#state === 'closed') return
+    try {
+      const frame = decodeFrame(bytes)
+      if (frame.type === 'unknown') this.#owner.onUnknown(this)
+      else this.#onDecoded(frame)
+    } catch (error) {
+      if (!isShorthaulError(error, 'SHORTHAUL_PEER_PROTOCOL')) throw error
+      this.close('protocol', error.message)
+    }
+  }
+
+  #onDecoded(frame: Frame): void {
+    switch (frame.type) {
+      case 'hello':
+        this.#onHello(frame)
+        return
+      case 'ping':
+        if (this.#state === 'proving') this.close('protocol', 'ping before proof')
+        else this.#write(encodeFrame({ type: 'pong', nonce: frame.nonce }))
+        return
+      case 'pong':
+        this.pulse.ponged(frame.nonce.toString('hex'), this.#clock.monotonicMs())
+        return
+      default:
+        if (this.isOpen) this.#owner.onMessage(this, frame)
+        else this.close('protocol', `${frame.type} before hello`)
+    }
+  }
+
+  #onHello(hello: HelloMessage): void {
+    if (this.#state !== 'greeting') {
+      this.close('protocol', 'unexpected hello')
+      return
+    }
+    if (hello.protocolVersion !== PROTOCOL_VERSION) {
+      this.close('version', `protocol version ${hello.protocolVersion}`)
+      return
+    }
+    this.#hello = hello
+    this.#state = 'open'
+    this.#deadline.abort()
+    this.#openedAtMs = this.#clock.monotonicMs()
+    this.ping()
+    this.#owner.onOpen(this)
+  }
+}

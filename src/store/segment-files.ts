@@ -1,0 +1,182 @@
+/**
+ * Segment files: `segments/ab/<hash>`, written in `temp/` first and renamed. Mode 0600 in directories of 0700.
+ *
+ * Does not verify and does not know the index. No fsync on writing: every read re-hashes, and recovery re-hashes what
+ * was not yet known to be on the disk (checkpoint in recovery.ts).
+ */
+import { constants } from 'node:fs'
+import { type FileHandle, mkdir, open, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { parseId, type SegmentHash } from '../content/ids.ts'
+import { systemCode } from '../errors.ts'
+import type { Disk } from './disk.ts'
+
+export const SHARD_COUNT = 256
+// Never follow a link and never hang on a FIFO that somebody put in the place of a part file. Absent on Windows.
+const READ_FLAGS = constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0)
+/** The file is not there, or the disk cannot give its bytes any more: the same to us. */
+const LOST_CODES = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'EISDIR', 'EIO', 'ENXIO'])
+
+export interface FileRange {
+  readonly path: string
+  readonly offset: number
+  /** At most SEGMENT_BYTES; what is allocated. */
+  readonly lengthBytes: number
+  /** True when the file must end where the range ends. */
+  readonly isWholeFile: boolean
+}
+
+/** @returns exactly the range's bytes, or null when they are not there. Other failures reject with the system's error. */
+export async function readRange(range: FileRange): Promise<Uint8Array | null> {
+  let file: FileHandle
+  try {
+    file = await open(range.path, READ_FLAGS)
+  } catch (error) {
+    if (LOST_CODES.has(systemCode(error) ?? '')) return null
+    throw error
+  }
+  try {
+    const { size } = await file.stat()
+    const end = range.offset + range.lengthBytes
+    // Checked before allocating, so that a wrong row costs nothing.
+    if (range.isWholeFile ? size !== end : size < end) return null
+    const bytes = Buffer.allocUnsafeSlow(range.lengthBytes)
+    for (let done = 0; done < bytes.byteLength; ) {
+      const { bytesRead } = await file.read(bytes, done, bytes.byteLength - done, range.offset + done)
+      if (bytesRead === 0) return null
+      done += bytesRead
+    }
+    return bytes
+  } catch (error) {
+    if (LOST_CODES.has(systemCode(error) ?? '')) return null
+    throw error
+  } finally {
+    await file.close()
+  }
+}
+
+export class SegmentFiles {
+  readonly #segments: string
+  readonly #temp: string
+  readonly #mark: string
+  readonly #disk: Disk
+  readonly #madeShards = new Set<string>()
+  readonly #activeTemps = new Set<string>()
+  #nextTemp = 0
+
+  private constructor(disk: Disk, root: string) {
+    this.#disk = disk
+    this.#segments = join(root, 'segments')
+    this.#temp = join(root, 'temp')
+    this.#mark = join(root, 'mark')
+  }
+
+  /** @param root `<dataDir>/store/v1`; created when missing */
+  static async open(disk: Disk, root: string): Promise<SegmentFiles> {
+    const files = new SegmentFiles(disk, root)
+    await mkdir(files.#segments, { recursive: true, mode: 0o700 })
+    await mkdir(files.#temp, { recursive: true, mode: 0o700 })
+    return files
+  }
+
+  path(hash: SegmentHash): string {
+    return join(this.#segments, hash.slice(0, 2), hash)
+  }
+
+  /** @returns a path for `publish` or `discard`; nothing is left behind when it rejects */
+  async writeTemp(bytes: Uint8Array): Promise<string> {
+    const path = join(this.#temp, `${process.pid}-${this.#nextTemp++}`)
+    this.#activeTemps.add(path)
+    try {
+      await this.#disk.writeNew(path, bytes)
+      return path
+    } catch (error) {
+      await this.discard(path)
+      throw error
+    }
+  }
+
+  async publish(temp: string, hash: SegmentHash): Promise<void> {
+    const shard = hash.slice(0, 2)
+    if (!this.#madeShards.has(shard)) {
+      await mkdir(join(this.#segments, shard), { recursive: true, mode: 0o700 })
+      this.#madeShards.add(shard)
+    }
+    await rename(temp, this.path(hash))
+    this.#activeTemps.delete(temp)
+  }
+
+  async discard(temp: string): Promise<void> {
+    await rm(temp, { force: true })
+    this.#activeTemps.delete(temp)
+  }
+
+  read(hash: SegmentHash, lengthBytes: number): Promise<Uint8Array | null> {
+    return readRange({ path: this.path(hash), offset: 0, lengthBytes, isWholeFile: true })
+  }
+
+  async remove(hash: SegmentHash): Promise<void> {
+    await rm(this.path(hash), { force: true, recursive: false })
+  }
+
+  /** @returns size and time of a regular file, null when there is none */
+  async inspect(hash: SegmentHash): Promise<{ lengthBytes: number; modifiedAtMs: number } | null> {
+    const found = await stat(this.path(hash)).catch(() => null)
+    return found?.isFile() ? { lengthBytes: found.size, modifiedAtMs: found.mtimeMs } : null
+  }
+
+  /** Makes the bytes durable. A file that is gone is none of our business. */
+  async sync(hash: SegmentHash): Promise<void> {
+    // Windows flushes only handles that may write.
+    const file = await open(this.path(hash), process.platform === 'win32' ? 'r+' : 'r').catch(() => null)
+    if (file === null) return
+    try {
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+  }
+
+  /** When an entry of the shard last came or went, in the file system's own time; null when there is no such shard. */
+  async shardChangedAtMs(shard: number): Promise<number | null> {
+    const found = await stat(join(this.#segments, shardName(shard))).catch(() => null)
+    return found?.mtimeMs ?? null
+  }
+
+  /** Hashes that have a file, ascending. Names that are none are left alone: they are not ours. */
+  async listShard(shard: number): Promise<SegmentHash[]> {
+    const prefix = shardName(shard)
+    const names = await readdir(join(this.#segments, prefix)).catch((error: unknown) => {
+      if (systemCode(error) === 'ENOENT') return []
+      throw error
+    })
+    const hashes: SegmentHash[] = []
+    for (const name of names) {
+      const hash = name.startsWith(prefix) ? parseId<SegmentHash>(name) : null
+      if (hash !== null) hashes.push(hash)
+    }
+    return hashes.sort()
+  }
+
+  /** Removes temp files that no running commit of ours writes. */
+  async clearTemp(): Promise<void> {
+    for (const name of await readdir(this.#temp)) {
+      const path = join(this.#temp, name)
+      if (!this.#activeTemps.has(path)) await rm(path, { recursive: true, force: true })
+    }
+  }
+
+  /** The file system's idea of now, milliseconds: to be compared with modification times, never with a clock of ours. */
+  async fileSystemNowMs(): Promise<number> {
+    await writeFile(this.#mark, '.', { mode: 0o600 })
+    return (await stat(this.#mark)).mtimeMs
+  }
+
+  freeBytes(): Promise<number> {
+    return this.#disk.freeBytes(this.#segments)
+  }
+}
+
+function shardName(shard: number): string {
+  return shard.toString(16).padStart(2, '0')
+}

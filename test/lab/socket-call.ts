@@ -1,0 +1,24 @@
+/** One JSON call to an HTTP server on a unix socket: sockets in the file system are reached across network namespaces. */
+import { request } from 'node:http'
+import { json } from 'node:stream/consumers'
+
+export interface SocketCall {
+  readonly method: 'GET' | 'POST'
+  readonly path: string
+  readonly body?: unknown
+}
+
+/** @throws Error when nobody answers within 10 s, or not with 200. */
+export function callSocket(socketPath: string, { method, path, body }: SocketCall): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const call = request({ socketPath, method, path, timeout: 10_000 })
+    call.once('response', (response) => {
+      if (response.statusCode === 200) return resolve(json(response))
+      response.resume()
+      reject(new Error(`${method} ${path} was answered with ${response.statusCode}`))
+    })
+    call.once('timeout', () => call.destroy(new Error(`${socketPath} does not answer`)))
+    call.once('error', reject)
+    call.end(body === undefined ? undefined : JSON.stringify(body))
+  })
+}

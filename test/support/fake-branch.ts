@@ -1,0 +1,216 @@
+/**
+ * A branch in one process: agents with real stores and real transfers, joined by a control session and a lane made of
+ * function calls. Faults are switched on per agent. What crosses between agents is recorded.
+ */
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import crypto from 'hypercore-crypto'
+import { pino } from 'pino'
+import { seededRandom, systemClock } from '../../src/clock.ts'
+import { type AgentKey, idFromBytes, type SegmentHash } from '../../src/content/ids.ts'
+import { ShorthaulError } from '../../src/errors.ts'
+import type { Origins } from '../../src/origin/origins.ts'
+import type { Message } from '../../src/peers/messages.ts'
+import { PeerBook } from '../../src/peers/peer-book.ts'
+import { Store } from '../../src/store/store.ts'
+import { Catalog } from '../../src/transfer/catalog.ts'
+import { Exchange } from '../../src/transfer/exchange.ts'
+import { PartFile } from '../../src/transfer/part-file.ts'
+import type { PeerLane, PeerLike, PeerLink } from '../../src/transfer/ports.ts'
+import type { TransferEvent, TransferNote, TransferRequest, TransferResult } from '../../src/transfer/request.ts'
+import { Transfers } from '../../src/transfer/transfers.ts'
+import { openOrigins } from './open-origins.ts'
+
+export const log = pino({ level: 'silent' })
+const WIRE_KEY = Buffer.alloc(32, 7)
+
+export interface AgentFaults {
+  /** Flips a bit in every segment that it serves. */
+  isLying?: boolean
+  /** Called before each serve; what it throws is what the asker sees. */
+  onServe?: (hash: SegmentHash) => void | Promise<void>
+}
+
+type Listener = (peer: PeerLike, extra: never) => void
+
+export class FakeBranch {
+  readonly agents = new Map<AgentKey, FakeAgent>()
+  readonly messages: { from: AgentKey; to: AgentKey; message: Message }[] = []
+
+  async add(
+    dir: string,
+    options: { maxBytes?: number; isAttestedTrusted?: boolean; keySeed?: number } = {},
+  ): Promise<FakeAgent> {
+    const agent = await FakeAgent.open(this, { dir, seed: options.keySeed ?? this.agents.size + 1, ...options })
+    for (const other of this.agents.values()) {
+      agent.emit('join', other.asPeer, undefined as never)
+      other.emit('join', agent.asPeer, undefined as never)
+    }
+    this.agents.set(agent.key, agent)
+    return agent
+  }
+
+  /** As a crash looks to the others. */
+  drop(agent: FakeAgent): void {
+    this.agents.delete(agent.key)
+    for (const other of this.agents.values()) other.emit('leave', agent.asPeer, 'gone' as never)
+  }
+
+  async close(): Promise<void> {
+    for (const agent of [...this.agents.values()]) {
+      this.agents.delete(agent.key)
+      await agent.close()
+    }
+  }
+}
+
+export class FakeAgent implements PeerLink, PeerLane {
+  readonly key: AgentKey
+  readonly store: Store
+  readonly origins: Origins
+  readonly book = new PeerBook({ clock: systemClock })
+  readonly faults: AgentFaults = {}
+  readonly transfers: Transfers
+  readonly exchange: Exchange
+  readonly dir: string
+  readonly #branch: FakeBranch
+  readonly #listeners = new Map<string, Set<Listener>>()
+
+  private constructor(
+    branch: FakeBranch,
+    parts: { dir: string; store: Store; origins: Origins; seed: number; isAttestedTrusted: boolean },
+  ) {
+    const keyPair = crypto.keyPair(Buffer.alloc(32, parts.seed))
+    this.key = idFromBytes<AgentKey>(keyPair.publicKey)
+    this.#branch = branch
+    this.dir = parts.dir
+    this.store = parts.store
+    this.origins = parts.origins
+    const common = { store: this.store, link: this, keyPair, self: this.key, clock: systemClock, log }
+    this.exchange = new Exchange({ ...common, catalog: new Catalog(WIRE_KEY) })
+    this.transfers = new Transfers(
+      {
+        ...common,
+        origin: this.origins,
+        exchange: this.exchange,
+        lane: this,
+        book: this.book,
+        random: seededRandom(parts.seed),
+      },
+      { isAttestedTrusted: parts.isAttestedTrusted, originConnections: 4, minClaimBytes: 256 * 1024 },
+    )
+  }
+
+  static async open(
+    branch: FakeBranch,
+    options: { dir: string; seed: number; maxBytes?: number; isAttestedTrusted?: boolean },
+  ): Promise<FakeAgent> {
+    const { dir, seed, maxBytes = 2 ** 30, isAttestedTrusted = true } = options
+    await mkdir(dir, { recursive: true })
+    const store = await Store.open(
+      { clock: systemClock, log },
+      { dataDir: join(dir, 'data'), maxBytes, minFreeBytes: 0, maxAgeMs: null },
+    )
+    return new FakeAgent(branch, { dir, store, origins: await openOrigins(), seed, isAttestedTrusted })
+  }
+
+  get asPeer(): PeerLike {
+    const lane = { host: '127.0.0.1', port: 1, identity: Buffer.alloc(16), psk: Buffer.alloc(32) }
+    return { key: this.key, isLocal: true, rttMs: 0.2, lane }
+  }
+
+  /** Fetches into a file of its own directory. */
+  async fetch(
+    url: string,
+    options: Partial<TransferRequest> & {
+      name?: string
+      signal?: AbortSignal
+      onEvent?: (event: TransferEvent) => void
+    } = {},
+  ): Promise<TransferResult & { path: string; notes: TransferNote[] }> {
+    const { name = 'target.bin', signal = new AbortController().signal, onEvent, ...request } = options
+    const path = join(this.dir, name)
+    const notes: TransferNote[] = []
+    const result = await this.transfers.run(
+      {
+        url,
+        headers: [],
+        sha256: null,
+        priority: 'foreground',
+        usePeers: true,
+        useOrigin: true,
+        originMaxBytesPerSec: null,
+        ...request,
+      },
+      await PartFile.open(path),
+      {
+        signal,
+        mayUsePrivate: true,
+        onEvent: (event) => {
+          if (event.event === 'note') notes.push(event)
+          onEvent?.(event)
+        },
+      },
+    )
+    return { ...result, path, notes }
+  }
+
+  async close(): Promise<void> {
+    await this.exchange.close()
+    await this.origins.close()
+    await this.store.close()
+  }
+
+  // The control session
+
+  peers(): readonly PeerLike[] {
+    return [...this.#branch.agents.values()].filter((agent) => agent !== this).map((agent) => agent.asPeer)
+  }
+
+  send(peer: AgentKey, message: Message): boolean {
+    const to = this.#branch.agents.get(peer)
+    if (!to || !this.#branch.agents.has(this.key)) return false
+    this.#branch.messages.push({ from: this.key, to: peer, message })
+    setImmediate(() => {
+      if (this.#branch.agents.has(this.key)) to.emit('message', this.asPeer, message as never)
+    })
+    return true
+  }
+
+  broadcast(message: Message): number {
+    const peers = this.peers()
+    for (const peer of peers) this.send(peer.key, message)
+    return peers.length
+  }
+
+  setInUse(): void {}
+
+  on(event: string, listener: Listener | ((peer: PeerLike) => void)): () => void {
+    const listeners = this.#listeners.get(event) ?? new Set()
+    this.#listeners.set(event, listeners)
+    listeners.add(listener as Listener)
+    return () => listeners.delete(listener as Listener)
+  }
+
+  emit(event: string, peer: PeerLike, extra: never): void {
+    for (const listener of this.#listeners.get(event) ?? []) listener(peer, extra)
+  }
+
+  // The lane
+
+  async fetchSegment(
+    endpoint: { readonly peer: AgentKey },
+    hash: SegmentHash,
+    options: { readonly into: Uint8Array; readonly signal: AbortSignal },
+  ): Promise<void> {
+    const server = this.#branch.agents.get(endpoint.peer)
+    await server?.faults.onServe?.(hash)
+    if (!server || !this.#branch.agents.has(endpoint.peer)) {
+      throw new ShorthaulError('SHORTHAUL_PEER_UNREACHABLE', 'Cannot reach the peer', { details: { receivedBytes: 0 } })
+    }
+    const segment = await server.store.read(hash, { signal: options.signal, expectVisibility: 'branch' })
+    if (!segment) throw new ShorthaulError('SHORTHAUL_PEER_MISSING', 'Cannot find the segment', { details: { receivedBytes: 0 } })
+    options.into.set(segment.bytes)
+    if (server.faults.isLying) options.into[0] = (options.into[0] ?? 0) ^ 1
+  }
+}
