@@ -209,7 +209,8 @@ export class FakeAgent implements PeerLink, PeerLane {
       throw new ShorthaulError('SHORTHAUL_PEER_UNREACHABLE', 'Cannot reach the peer', { details: { receivedBytes: 0 } })
     }
     const segment = await server.store.read(hash, { signal: options.signal, expectVisibility: 'branch' })
-    if (!segment) throw new ShorthaulError('SHORTHAUL_PEER_MISSING', 'Cannot find the segment', { details: { receivedBytes: 0 } })
+    if (!segment)
+      throw new ShorthaulError('SHORTHAUL_PEER_MISSING', 'Cannot find the segment', { details: { receivedBytes: 0 } })
     options.into.set(segment.bytes)
     if (server.faults.isLying) options.into[0] = (options.into[0] ?? 0) ^ 1
   }
