@@ -13,6 +13,7 @@ import { type Clock, type Random, systemClock, systemRandom } from './clock.ts'
 import type { Config } from './config/schema.ts'
 import { ensureIdentitySeed, ensureUserSecret, readSecret } from './config/secret.ts'
 import { type AgentKey, idFromBytes } from './content/ids.ts'
+import { SegmentPool } from './content/segment-pool.ts'
 import { isShorthaulError, localIoError, ShorthaulError } from './errors.ts'
 import { Ledger, type LedgerTotals } from './metrics/ledger.ts'
 import type { OriginFacts } from './origin/origin.ts'
@@ -158,6 +159,7 @@ export class Agent {
       const origins = await Origins.open({ clock, log }, originOptions(config, env))
       opened.push(() => origins.close())
       const book = new PeerBook({ clock })
+      const pool = new SegmentPool()
       const lane = new LaneClient({ clock, log }, LANE_CLIENT)
       opened.push(() => lane.close())
       const link = usePeers ? new DeferredLink() : null
@@ -174,6 +176,7 @@ export class Agent {
           link,
           lane: usePeers ? lane : null,
           book,
+          pool,
           keyPair,
           self,
           clock,
@@ -455,7 +458,8 @@ export class Agent {
   }
 }
 
-const LANE_CLIENT = { connectionsPerPeer: 2, requestTimeoutMs: 60_000, stallTimeoutMs: 2500 }
+/** As many connections as requests in flight to one peer: a request never waits behind another in our own queue. */
+const LANE_CLIENT = { connectionsPerPeer: 4, requestTimeoutMs: 60_000, stallTimeoutMs: 2500 }
 /** An offer outlives its session by 30 s, so that a session that flaps does not break what is on its way. */
 const LANE_OFFERS = { graceMs: 30_000, maxOffers: 1024 }
 /** On all interfaces: who has no key gets nothing there, and a laptop's address changes. */

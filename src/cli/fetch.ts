@@ -1,5 +1,4 @@
 /** `shorthaul fetch URL`: one resource into one target, through the daemon when there is one. */
-import { once } from 'node:events'
 import { basename, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { formatBytes, formatDuration, formatRate, parseRate } from '../config/units.ts'
@@ -159,8 +158,10 @@ export function defaultTarget(url: string): string {
   return name
 }
 
-async function writeStdout(bytes: Uint8Array): Promise<void> {
-  if (!process.stdout.write(bytes)) await once(process.stdout, 'drain')
+function writeStdout(bytes: Uint8Array): Promise<void> {
+  return new Promise((resolve, reject) => {
+    process.stdout.write(bytes, (error) => (error ? reject(error) : resolve()))
+  })
 }
 
 function show(event: TransferEvent, output: Output, progress: ProgressLine): void {

@@ -8,6 +8,8 @@ import type { Config } from './schema.ts'
 
 const SYSTEM_RUNTIME_DIR = '/run/shorthaul'
 const FILE_NAME = 'control.sock'
+/** sun_path has 104 bytes on macOS and 108 on Linux, one of them for the final zero. */
+export const MAX_SOCKET_PATH_BYTES = 103
 
 interface Place {
   readonly env: Readonly<Record<string, string | undefined>>
@@ -22,6 +24,16 @@ function perUser({ env, platform }: Place): string | null {
 
 function ofSystem(platform: NodeJS.Platform): string {
   return platform === 'win32' ? '\\\\.\\pipe\\shorthaul' : join(SYSTEM_RUNTIME_DIR, FILE_NAME)
+}
+
+/** Longer names are cut silently by libuv, and the agent would listen where nobody looks. Pipes have no such limit. */
+export function isSocketPathTooLong(path: string): boolean {
+  return !path.startsWith('\\\\') && Buffer.byteLength(path) > MAX_SOCKET_PATH_BYTES
+}
+
+/** Only root can make its directory: who listens there does so because root wanted it. */
+export function isSystemSocket(path: string): boolean {
+  return path === join(SYSTEM_RUNTIME_DIR, FILE_NAME)
 }
 
 /** Pipes live in one flat namespace: the name holds a hash of the directory. */

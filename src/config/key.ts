@@ -5,14 +5,14 @@
  * A key accepts the same spellings from YAML, from the environment and from the command line; only lists differ, which
  * are comma-separated in the environment.
  */
-import { z } from 'zod'
 import { isShorthaulError } from '../errors.ts'
 import { DAY_MS, parseBytes, parseDuration, printBytes, printDuration } from './units.ts'
+import { flagSchema, listSchema, numberSchema, oneOfSchema, textSchema, type ValueSchema } from './value-schema.ts'
 
 /** How the values of a key are written and checked. */
 export interface Kind<T> {
   /** Spellings in, the typed value out. */
-  readonly schema: z.ZodType<T>
+  readonly schema: ValueSchema<T>
   /** The type with its unit, for people. */
   readonly type: string
   readonly range: string
@@ -56,18 +56,16 @@ export function nullable<T>(inner: Kind<T>): Kind<T | null> {
   }
 }
 
-/** A number, or text that `read` turns into one; what `read` refuses becomes a zod issue. */
-function quantity(read: (text: string) => number): z.ZodType<number> {
-  return z.union([z.number(), z.string()]).transform((value, context) => {
-    if (typeof value === 'number') return value
+/** Null for text that `parse` refuses. */
+function orNull(parse: (text: string) => number): (text: string) => number | null {
+  return (text) => {
     try {
-      return read(value)
+      return parse(text)
     } catch (error: unknown) {
       if (!isShorthaulError(error, 'SHORTHAUL_USAGE')) throw error
-      context.addIssue({ code: 'custom', message: error.message })
-      return z.NEVER
+      return null
     }
-  })
+  }
 }
 
 /** Both ends belong to the range. */
@@ -81,7 +79,7 @@ const BARE_NUMBER = /^\d{1,15}$/
 export function bytes({ min, max }: Limits): Kind<number> {
   const range = `${printBytes(min)} to ${printBytes(max)}`
   return {
-    schema: quantity(parseBytes).pipe(z.int().min(min).max(max)),
+    schema: numberSchema({ read: orNull(parseBytes), min, max, isWhole: true }),
     type: 'size, bytes',
     range,
     expected: `a size such as 20GiB, ${range}`,
@@ -93,7 +91,7 @@ export function durationMs({ min, max }: Limits): Kind<number> {
   const range = `${printDuration(min)} to ${printDuration(max)}`
   const read = (text: string) => (BARE_NUMBER.test(text) ? Number(text) : parseDuration(text))
   return {
-    schema: quantity(read).pipe(z.number().min(min).max(max)),
+    schema: numberSchema({ read: orNull(read), min, max, isWhole: false }),
     type: 'duration, milliseconds',
     range,
     expected: `milliseconds or a duration such as 30s, ${range}`,
@@ -105,7 +103,7 @@ export function days({ min, max }: Limits): Kind<number> {
   const range = `${min} to ${max}`
   const read = (text: string) => (BARE_NUMBER.test(text) ? Number(text) : parseDuration(text) / DAY_MS)
   return {
-    schema: quantity(read).pipe(z.number().min(min).max(max)),
+    schema: numberSchema({ read: orNull(read), min, max, isWhole: false }),
     type: 'duration, days',
     range,
     expected: `days or a duration such as 90d, ${range}`,
@@ -116,7 +114,7 @@ export function days({ min, max }: Limits): Kind<number> {
 export function count({ min, max }: Limits): Kind<number> {
   const range = `${min} to ${max}`
   return {
-    schema: z.union([z.number(), z.string().regex(BARE_NUMBER).transform(Number)]).pipe(z.int().min(min).max(max)),
+    schema: numberSchema({ read: (text) => (BARE_NUMBER.test(text) ? Number(text) : null), min, max, isWhole: true }),
     type: 'whole number',
     range,
     expected: `a whole number from ${range}`,
@@ -125,7 +123,7 @@ export function count({ min, max }: Limits): Kind<number> {
 }
 
 export const flag: Kind<boolean> = {
-  schema: z.union([z.boolean(), z.enum(['true', 'false']).transform((text) => text === 'true')]),
+  schema: flagSchema,
   type: 'true or false',
   range: '',
   expected: 'true or false',
@@ -134,7 +132,7 @@ export const flag: Kind<boolean> = {
 
 export function choice<const T extends string>(values: readonly T[]): Kind<T> {
   return {
-    schema: z.enum(values),
+    schema: oneOfSchema(values),
     type: 'one of',
     range: values.map((value) => `\`${value}\``).join(', '),
     expected: `one of ${values.join(', ')}`,
@@ -153,7 +151,8 @@ interface Shape {
 }
 
 export function text({ pattern, shape, range, isValid = () => true }: Shape): Kind<string> {
-  return { schema: z.string().regex(pattern).refine(isValid), type: 'text', range, expected: shape, print: printText }
+  const schema = textSchema((value) => pattern.test(value) && isValid(value))
+  return { schema, type: 'text', range, expected: shape, print: printText }
 }
 
 /** Quoted only where YAML would read something else. */
@@ -163,7 +162,7 @@ function printText(value: string): string {
 
 /** A file or directory. `~` is the home directory; a relative path starts at the folder of the configuration file. */
 export const path: Kind<string> = {
-  schema: z.string().regex(/^[^\0]{1,4096}$/),
+  schema: textSchema((value) => /^[^\0]{1,4096}$/.test(value)),
   type: 'path',
   range: '',
   expected: 'a path',
@@ -173,7 +172,7 @@ export const path: Kind<string> = {
 
 export function list(shape: Shape & { readonly maxCount: number }): Kind<readonly string[]> {
   return {
-    schema: z.array(text(shape).schema).max(shape.maxCount).readonly(),
+    schema: listSchema(text(shape).schema, shape),
     type: 'list of text',
     range: `${shape.range}, at most ${shape.maxCount}`,
     expected: `a list of at most ${shape.maxCount}, each ${shape.shape}`,

@@ -10,6 +10,7 @@ import { homedir } from 'node:os'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { ShorthaulError } from '../errors.ts'
 import { type ConfigFile, readConfigFile } from './config-file.ts'
+import { isSocketPathTooLong, MAX_SOCKET_PATH_BYTES } from './control-socket.ts'
 import { FLAT_KEYS } from './flat-keys.ts'
 import {
   type Environment,
@@ -21,8 +22,16 @@ import {
   show,
 } from './layers.ts'
 import { type Config, KEYS, SYSTEM_DATA_DIR } from './schema.ts'
+import type { Mismatch } from './value-schema.ts'
 
-export { controlSocketCandidates, controlSocketPath, embeddedSocketPath } from './control-socket.ts'
+export {
+  controlSocketCandidates,
+  controlSocketPath,
+  embeddedSocketPath,
+  isSocketPathTooLong,
+  isSystemSocket,
+  MAX_SOCKET_PATH_BYTES,
+} from './control-socket.ts'
 export type { Environment, Provenance } from './layers.ts'
 export type { Config } from './schema.ts'
 
@@ -49,9 +58,6 @@ export interface LoadedConfig {
 }
 
 const MAX_PROBLEMS_SHOWN = 20
-
-/** sun_path has 104 bytes on macOS and 108 on Linux, one of them for the final zero. */
-const MAX_SOCKET_PATH_BYTES = 103
 
 /**
  * @throws SHORTHAUL_CONFIG_INVALID with every problem, each as `path: found, expected`, also in `details.problems`
@@ -81,7 +87,7 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
       const result = flat.key.schema.safeParse(value)
       if (!result.success) {
         problems.push(
-          `${given.name}: ${show(offender(value, result.error.issues[0]?.path ?? []))}, expected ${flat.key.expected}`,
+          `${given.name}: ${show(offender(value, result.mismatch))}, expected ${flat.key.expected}`,
         )
         continue
       }
@@ -175,17 +181,15 @@ function findContradictions(config: Config): string[] {
     problems.push('origin.clientCertFile, origin.clientKeyFile: one of them, expected both or none')
   }
   const { socket } = config.control
-  // Longer names are cut silently by libuv, and the agent listens where nobody looks.
-  if (socket !== null && !socket.startsWith('\\\\') && Buffer.byteLength(socket) > MAX_SOCKET_PATH_BYTES) {
+  if (socket !== null && isSocketPathTooLong(socket)) {
     problems.push(`control.socket: ${Buffer.byteLength(socket)} bytes, expected at most ${MAX_SOCKET_PATH_BYTES}`)
   }
   return problems
 }
 
-/** The part of a value that an issue is about, so that one bad entry of a long list is shown and not the list. */
-function offender(value: unknown, path: readonly PropertyKey[]): unknown {
-  const [index] = path
-  return Array.isArray(value) && typeof index === 'number' ? value[index] : value
+/** The part of a value that is wrong, so that one bad entry of a long list is shown and not the list. */
+function offender(value: unknown, { index }: Mismatch): unknown {
+  return Array.isArray(value) && index !== null ? value[index] : value
 }
 
 function assemble(values: ReadonlyMap<string, unknown>): Config {

@@ -111,31 +111,22 @@ export class RemoteDelivery implements Delivery {
     return this.#sending
   }
 
+  /** Resolves when the kernel has the bytes, so that their buffer may be used again. */
   #write(buffer: Uint8Array): Promise<void> {
     const { signal } = this.#options
     return new Promise((resolve, reject) => {
+      const onAbort = () => reject(abortError(signal))
       if (signal.aborted) {
-        reject(abortError(signal))
+        onAbort()
         return
       }
-      if (this.#response.write(buffer)) {
-        resolve()
-        return
-      }
-      const end = () => {
-        this.#response.off('drain', onDrain)
-        signal.removeEventListener('abort', onAbort)
-      }
-      const onDrain = () => {
-        end()
-        resolve()
-      }
-      const onAbort = () => {
-        end()
-        reject(abortError(signal))
-      }
-      this.#response.once('drain', onDrain)
+      // A callback may never come when the connection is gone; the signal does.
       signal.addEventListener('abort', onAbort, { once: true })
+      this.#response.write(buffer, (error) => {
+        signal.removeEventListener('abort', onAbort)
+        if (error) reject(error)
+        else resolve()
+      })
     })
   }
 }

@@ -4,6 +4,7 @@
  */
 import type { Clock, Random } from '../clock.ts'
 import type { Resource } from '../content/resource.ts'
+import type { SegmentPool } from '../content/segment-pool.ts'
 import { SEGMENT_BYTES, type SegmentRange, segmentCount, segmentLength } from '../content/segmentation.ts'
 import { isShorthaulError, ShorthaulError } from '../errors.ts'
 import type { Origin, OriginRequest, OriginStream } from '../origin/origin.ts'
@@ -25,6 +26,7 @@ export interface OriginFetcherComponents {
   readonly clock: Clock
   readonly random: Random
   readonly tally: Tally
+  readonly pool: SegmentPool
   /** The caller's cap on origin bytes; null: none. */
   readonly limiter: TokenBucket | null
   readonly note: (note: TransferNote) => void
@@ -132,6 +134,7 @@ export class OriginFetcher {
     try {
       const segments = readSegments(stream, {
         signal,
+        pool: this.#c.pool,
         pace: async (bytes) => this.#c.limiter?.take(bytes, { signal }),
         onPartial: (bytes) => this.#c.tally.waste(bytes),
       })
@@ -155,6 +158,7 @@ export class OriginFetcher {
           if (commitError !== null) throw commitError
         } else {
           this.#c.tally.waste(bytes.byteLength)
+          this.#c.pool.give(bytes)
         }
         if (next >= range.end) break
         // A stream that cannot be asked for a range is read through what we have already.

@@ -1,6 +1,7 @@
 /** Fetch one segment over the lane, verify it, and remember how the peer did. */
 import type { Clock } from '../clock.ts'
 import type { SegmentHash } from '../content/ids.ts'
+import type { SegmentPool } from '../content/segment-pool.ts'
 import { type VerifiedSegment, verifySegment } from '../content/verify.ts'
 import { isShorthaulError } from '../errors.ts'
 import type { LaneEndpointLike, PeerLane, PeerRecord } from './ports.ts'
@@ -10,7 +11,13 @@ import type { Tally } from './tally.ts'
  * @throws SHORTHAUL_SEGMENT_CORRUPT and SHORTHAUL_PEER_*; each is charged to the peer, and its bytes to waste
  */
 export async function fetchFromPeer(
-  components: { readonly lane: PeerLane; readonly book: PeerRecord; readonly clock: Clock; readonly tally: Tally },
+  components: {
+    readonly lane: PeerLane
+    readonly book: PeerRecord
+    readonly clock: Clock
+    readonly tally: Tally
+    readonly pool: SegmentPool
+  },
   request: {
     readonly endpoint: LaneEndpointLike
     readonly hash: SegmentHash
@@ -18,9 +25,9 @@ export async function fetchFromPeer(
     readonly signal: AbortSignal
   },
 ): Promise<VerifiedSegment> {
-  const { lane, book, clock, tally } = components
+  const { lane, book, clock, tally, pool } = components
   const { endpoint, hash, lengthBytes, signal } = request
-  const into = Buffer.allocUnsafeSlow(lengthBytes)
+  const into = pool.take(lengthBytes)
   const startedAtMs = clock.monotonicMs()
   try {
     await lane.fetchSegment(endpoint, hash, { into, signal })

@@ -2,6 +2,7 @@
  * The degraded path: content without a strong validator or without a length. One stream, from the start, to one target;
  * nothing is cached, shared or resumed, because nobody could say which generation a kept segment belongs to.
  */
+import type { SegmentPool } from '../content/segment-pool.ts'
 import { verifySegment } from '../content/verify.ts'
 import type { OriginStream } from '../origin/origin.ts'
 import type { TokenBucket } from '../throttle/token-bucket.ts'
@@ -15,16 +16,18 @@ export async function fetchStream(
   options: {
     readonly delivery: Delivery
     readonly tally: Tally
+    readonly pool: SegmentPool
     readonly limiter: TokenBucket | null
     readonly onProgress: () => void
     readonly signal: AbortSignal
   },
 ): Promise<number> {
-  const { delivery, tally, limiter, signal } = options
+  const { delivery, tally, limiter, pool, signal } = options
   let lengthBytes = 0
   try {
     const segments = readSegments(stream, {
       signal,
+      pool,
       pace: async (bytes) => limiter?.take(bytes, { signal }),
       onPartial: (bytes) => tally.waste(bytes),
     })
@@ -32,6 +35,7 @@ export async function fetchStream(
       await delivery.write(index, verifySegment(bytes, null))
       tally.deliver('origin', bytes.byteLength)
       lengthBytes += bytes.byteLength
+      pool.give(bytes)
       options.onProgress()
     }
   } finally {

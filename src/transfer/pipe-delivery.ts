@@ -10,7 +10,7 @@ export const PIPE_WINDOW_SEGMENTS = 16
 export class PipeDelivery implements Delivery {
   readonly localPath = null
   readonly #write: (bytes: Uint8Array) => Promise<void>
-  readonly #early = new Map<number, Uint8Array>()
+  readonly #early = new Map<number, { readonly bytes: Uint8Array; readonly onWritten: () => void }>()
   readonly #hash = createHash('sha256')
   #listener: () => void = () => {}
   #next = 0
@@ -30,9 +30,11 @@ export class PipeDelivery implements Delivery {
   async keep(): Promise<void> {}
 
   write(index: number, segment: VerifiedSegment): Promise<void> {
-    this.#early.set(index, segment.bytes)
-    this.#writing = this.#writing.then(() => this.#drain())
-    return this.#writing
+    return new Promise((resolve, reject) => {
+      this.#early.set(index, { bytes: segment.bytes, onWritten: resolve })
+      this.#writing = this.#writing.then(() => this.#drain())
+      this.#writing.catch(reject)
+    })
   }
 
   windowEnd(): number {
@@ -68,11 +70,12 @@ export class PipeDelivery implements Delivery {
   }
 
   async #drain(): Promise<void> {
-    for (let bytes = this.#early.get(this.#next); bytes; bytes = this.#early.get(this.#next)) {
+    for (let first = this.#early.get(this.#next); first; first = this.#early.get(this.#next)) {
       this.#early.delete(this.#next)
-      this.#hash.update(bytes)
-      await this.#write(bytes)
+      this.#hash.update(first.bytes)
+      await this.#write(first.bytes)
       this.#next++
+      first.onWritten()
       this.#listener()
     }
   }

@@ -77,6 +77,7 @@ export interface Delivery {
   begin(content: { readonly resource: ResourceId | null; readonly lengthBytes: number | null }): Promise<void>
   /** Accepts a position that `leftOver` reported: its bytes are there already. */
   keep(index: number): Promise<void>
+  /** Resolves when the bytes are no longer needed: their buffer is then used again. */
   write(index: number, segment: VerifiedSegment): Promise<void>
   /** First position that may not be written yet. Infinity unless order matters. */
   windowEnd(): number

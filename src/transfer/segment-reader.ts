@@ -1,10 +1,12 @@
-/** Cuts the body of an origin stream into whole segments: the buffer of each is filled once and given away. */
+/** Cuts the body of an origin stream into whole segments: each is filled once, in a buffer of the pool, and given away. */
+import type { SegmentPool } from '../content/segment-pool.ts'
 import { SEGMENT_BYTES } from '../content/segmentation.ts'
 import { throwIfAborted } from '../errors.ts'
 import type { OriginStream } from '../origin/origin.ts'
 
 export interface ReadOptions {
   readonly signal: AbortSignal
+  readonly pool: SegmentPool
   /** Called for each chunk before it is used; the wait in it is the throttle. */
   readonly pace: (bytes: number) => Promise<void>
   /** Bytes that were read beyond the last whole segment when reading ended early. */
@@ -21,7 +23,7 @@ export async function* readSegments(
 ): AsyncGenerator<readonly [index: number, bytes: Uint8Array]> {
   if (stream.offset % SEGMENT_BYTES !== 0) throw new RangeError(`A stream starts at ${stream.offset}, within a segment`)
   let index = stream.offset / SEGMENT_BYTES
-  let buffer: Buffer | null = null
+  let buffer: Uint8Array | null = null
   let filledBytes = 0
   try {
     for await (const chunk of stream.body) {
@@ -29,8 +31,7 @@ export async function* readSegments(
       await options.pace(chunk.byteLength)
       let taken = 0
       while (taken < chunk.byteLength) {
-        // Not pooled: the segment outlives this turn, and a slice of a pool would keep the whole pool alive.
-        buffer ??= Buffer.allocUnsafeSlow(SEGMENT_BYTES)
+        buffer ??= options.pool.take(SEGMENT_BYTES)
         const part = chunk.subarray(taken, taken + SEGMENT_BYTES - filledBytes)
         buffer.set(part, filledBytes)
         filledBytes += part.byteLength
@@ -44,7 +45,7 @@ export async function* readSegments(
       }
     }
     if (buffer && filledBytes > 0) {
-      const segment = Buffer.from(buffer.subarray(0, filledBytes))
+      const segment = buffer.subarray(0, filledBytes)
       filledBytes = 0
       yield [index, segment]
     }

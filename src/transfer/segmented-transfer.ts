@@ -13,6 +13,7 @@ import type { Logger } from 'pino'
 import type { Clock, Random } from '../clock.ts'
 import type { AgentKey } from '../content/ids.ts'
 import { PositionSet } from '../content/position-set.ts'
+import type { SegmentPool } from '../content/segment-pool.ts'
 import { segmentLength } from '../content/segmentation.ts'
 import { verifySegment } from '../content/verify.ts'
 import { abortError, isShorthaulError, ShorthaulError } from '../errors.ts'
@@ -32,6 +33,7 @@ export interface SegmentedComponents {
   readonly link: PeerLink | null
   readonly lane: PeerLane | null
   readonly book: PeerRecord
+  readonly pool: SegmentPool
   readonly clock: Clock
   readonly random: Random
   readonly log: Logger
@@ -283,7 +285,7 @@ export class SegmentedTransfer {
   }
 
   async #fromPeer(index: number, key: AgentKey): Promise<boolean> {
-    const { link, lane, book, clock, tally, log } = this.#c
+    const { link, lane, book, clock, tally, log, pool } = this.#c
     const entry = this.#shared.draft.entry(index)
     const peer = link?.peers().find((candidate) => candidate.key === key)
     if (!entry || !peer?.lane || !lane) return false
@@ -291,10 +293,11 @@ export class SegmentedTransfer {
     try {
       const lengthBytes = segmentLength(index, this.#shared.draft.lengthBytes)
       const segment = await fetchFromPeer(
-        { lane, book, clock, tally },
+        { lane, book, clock, tally, pool },
         { endpoint: { peer: key, ...peer.lane }, hash: entry.hash, lengthBytes, signal: this.#stop.signal },
       )
       await this.#c.committer.commit(index, segment, null)
+      pool.give(segment.bytes)
       this.#delivered(index, 'peer')
       return true
     } catch (error) {
@@ -391,6 +394,7 @@ export class SegmentedTransfer {
       })
     }
     await this.#c.committer.commit(index, segment, this.#c.committer.state(index, segment.hash))
+    this.#c.pool.give(segment.bytes)
     this.#delivered(index, 'origin')
   }
 

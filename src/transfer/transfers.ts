@@ -10,6 +10,7 @@ import type { Clock, Random } from '../clock.ts'
 import type { AgentKey } from '../content/ids.ts'
 import type { Resource } from '../content/resource.ts'
 import { resourceId } from '../content/resource.ts'
+import type { SegmentPool } from '../content/segment-pool.ts'
 import { MAX_STATEMENT_HASHES, type Statement, signStatement } from '../content/statement.ts'
 import { abortError, isShorthaulError, redactUrl, ShorthaulError } from '../errors.ts'
 import type { Origin, OriginFacts, OriginStream } from '../origin/origin.ts'
@@ -36,6 +37,7 @@ export interface TransfersComponents {
   readonly link: PeerLink | null
   readonly lane: PeerLane | null
   readonly book: PeerRecord
+  readonly pool: SegmentPool
   readonly keyPair: KeyPair
   readonly self: AgentKey
   readonly clock: Clock
@@ -297,7 +299,7 @@ class Run {
             resource: shared.record.resource,
             acceptsRanges: found.facts.acceptsRanges !== false,
           },
-          { clock, random, tally: this.tally, limiter: this.#limiter, note },
+          { clock, random, tally: this.tally, pool: this.#c.pool, limiter: this.#limiter, note },
           { maxStreams: this.#o.originConnections },
         )
       : null
@@ -377,7 +379,9 @@ class Run {
       sha256 = await this.#delivery.digest(lengthBytes)
       if (sha256 === expected) return sha256
     }
-    await this.#discard(shared.record)
+    if (expected === options.declared) await this.#discard(shared.record)
+    // A digest that only the user gave may be mistyped: what the origin serves stays cached, for others and for later.
+    else await this.#delivery.restart()
     throw digestMismatch(expected, sha256)
   }
 
@@ -443,6 +447,7 @@ class Run {
       delivery,
       tally,
       limiter: this.#limiter,
+      pool: this.#c.pool,
       onProgress: () => this.#progress({ isLast: false }),
       signal: this.#options.signal,
     })

@@ -8,6 +8,7 @@ import crypto from 'hypercore-crypto'
 import { pino } from 'pino'
 import { seededRandom, systemClock } from '../../src/clock.ts'
 import { type AgentKey, idFromBytes, type SegmentHash } from '../../src/content/ids.ts'
+import { SegmentPool } from '../../src/content/segment-pool.ts'
 import { ShorthaulError } from '../../src/errors.ts'
 import type { Origins } from '../../src/origin/origins.ts'
 import type { Message } from '../../src/peers/messages.ts'
@@ -95,6 +96,7 @@ export class FakeAgent implements PeerLink, PeerLane {
         exchange: this.exchange,
         lane: this,
         book: this.book,
+        pool: new SegmentPool(),
         random: seededRandom(parts.seed),
       },
       { isAttestedTrusted: parts.isAttestedTrusted, originConnections: 4, minClaimBytes: 256 * 1024 },

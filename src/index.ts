@@ -1,0 +1,24 @@
+/** The public surface of the library: an agent, its configuration, and where bytes may go. */
+export {
+  Agent,
+  type AgentComponents,
+  type AgentOptions,
+  type AgentStatus,
+  type CacheEntry,
+  type PeerStatus,
+} from './agent.ts'
+export { type Config, currentUser, type LoadedConfig, loadConfig } from './config/load.ts'
+export { ControlClient } from './control/client.ts'
+export { ERROR_TABLE, type ErrorCode, EXIT, type ExitCode, isShorthaulError, ShorthaulError } from './errors.ts'
+export { PartFile } from './transfer/part-file.ts'
+export { PipeDelivery } from './transfer/pipe-delivery.ts'
+export type {
+  Delivery,
+  Priority,
+  SourceBytes,
+  TransferEvent,
+  TransferNote,
+  TransferProgress,
+  TransferRequest,
+  TransferResult,
+} from './transfer/request.ts'
