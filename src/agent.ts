@@ -213,7 +213,8 @@ export class Agent {
     options: {
       readonly signal?: AbortSignal
       readonly onEvent?: (event: TransferEvent) => void
-      readonly mayUsePrivate?: boolean
+      /** False: asked by somebody else than the owner of this agent. Default: true. */
+      readonly isOwner?: boolean
     } = {},
   ): Promise<TransferResult> {
     const signal = options.signal ? AbortSignal.any([options.signal, this.#stop.signal]) : this.#stop.signal
@@ -228,7 +229,7 @@ export class Agent {
     const run = this.#parts.transfers.run({ ...request, url }, delivery, {
       signal,
       onEvent: options.onEvent ?? (() => {}),
-      mayUsePrivate: options.mayUsePrivate ?? true,
+      isOwner: options.isOwner ?? true,
     })
     this.#active.add(run)
     try {
@@ -313,8 +314,11 @@ export class Agent {
   }
 
   /** Asks an origin what it can do, without fetching content. */
-  async probeOrigin(url: string, options: { readonly signal: AbortSignal }): Promise<OriginFacts> {
-    return this.#parts.origins.probe({ url, headers: [] }, options)
+  async probeOrigin(
+    url: string,
+    options: { readonly signal: AbortSignal; readonly isOwner?: boolean },
+  ): Promise<OriginFacts> {
+    return this.#parts.origins.probe({ url, headers: [], useAgentCredentials: options.isOwner ?? true }, options)
   }
 
   async cacheEntries(): Promise<CacheEntry[]> {

@@ -1,7 +1,6 @@
 /** `shorthaul branch`: make the secret that agents of one branch share, and compare machines without showing it. */
 import { access } from 'node:fs/promises'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
-import type { Command } from 'commander'
 import crypto from 'hypercore-crypto'
 import { currentUser, type LoadedConfig } from '../config/load.ts'
 import { type BranchSecret, createSecret, ensureIdentitySeed, readSecret } from '../config/secret.ts'
@@ -14,26 +13,11 @@ import { createOutput, formatTable } from './output.ts'
 const FILE_NAME = 'branch.secret'
 const FINGERPRINT_BYTES = 8
 
-interface InitOptions extends GlobalOptions {
+export interface InitOptions extends GlobalOptions {
   readonly out?: string
 }
 
-export function addBranch(program: Command): void {
-  const branch = program
-    .command('branch')
-    .description('The secret that makes agents one branch: make it, compare it between machines')
-  branch
-    .command('init')
-    .description('Make a new branch secret; never replaces a file')
-    .option('--out <file>', 'where to; default: branch.secretFile, else branch.secret beside the configuration file')
-    .action((_options: unknown, command: Command) => initVerb(command.optsWithGlobals<InitOptions>()))
-  branch
-    .command('show')
-    .description('Show branch, fingerprint of its secret, key of this agent; the same fingerprint is the same branch')
-    .action((_options: unknown, command: Command) => showVerb(command.optsWithGlobals<GlobalOptions>()))
-}
-
-async function initVerb(options: InitOptions): Promise<void> {
+export async function initVerb(options: InitOptions): Promise<void> {
   const output = createOutput({ isJson: options.json === true })
   const loaded = await loadCliConfig(options)
   const path = options.out === undefined ? defaultSecretPath(loaded) : resolve(options.out)
@@ -69,7 +53,7 @@ function nextSteps(made: { path: string; fingerprint: string; isConfigured: bool
   ].join('\n')
 }
 
-async function showVerb(options: GlobalOptions): Promise<void> {
+export async function showVerb(options: GlobalOptions): Promise<void> {
   const output = createOutput({ isJson: options.json === true })
   const { config } = await loadCliConfig(options)
   const { name, roster } = config.branch

@@ -2,59 +2,49 @@
  * `shorthaul cache`: what is kept here. Works on the running agent, and without one on the data directory itself: by an
  * agent in this process that opens no ports.
  */
-import type { Command } from 'commander'
 import type { CacheEntry } from '../agent.ts'
 import { formatBytes } from '../config/units.ts'
 import { redactUrl } from '../errors.ts'
 import { normaliseUrl } from '../origin/origins.ts'
 import { type CacheControl, cacheOf } from './agent-view.ts'
-import { acquireAgent, commandLogger, type GlobalOptions, loadCliConfig } from './context.ts'
+import { acquireAgent, type GlobalOptions, loadCliConfig } from './context.ts'
 import { createOutput, formatTable, interruptSignal, type Output, usage } from './output.ts'
-
-export function addCache(program: Command): void {
-  const cache = program
-    .command('cache')
-    .description('Look at and change what is cached on this machine; works with and without a running agent')
-  cache
-    .command('ls')
-    .description('List cached resources; user info and query of URLs are not shown')
-    .action((_options: unknown, command: Command) => withCache(command, list))
-  cache
-    .command('stat')
-    .description('Show how much is cached, how much may be, and how much is free on the disk')
-    .action((_options: unknown, command: Command) => withCache(command, stat))
-  cache
-    .command('verify')
-    .description('Read and re-hash everything; drop what is corrupt, take in what the index does not know')
-    .action((_options: unknown, command: Command) => withCache(command, verify))
-  const changes = [
-    ['pin', 'Keep a resource from eviction'],
-    ['unpin', 'Let a pinned resource be evicted again'],
-    ['rm', 'Remove a resource, pinned or not'],
-  ] as const
-  for (const [verb, description] of changes) {
-    cache
-      .command(verb)
-      .description(description)
-      .argument('<url>', 'the exact URL it was fetched from, with its query; all generations are meant')
-      .action((url: string, _options: unknown, command: Command) =>
-        withCache(command, (control, run) => change(control, { ...run, verb, url })),
-      )
-  }
-}
 
 interface Run {
   readonly output: Output
   readonly signal: AbortSignal
 }
 
-async function withCache(command: Command, task: (cache: CacheControl, run: Run) => Promise<void>): Promise<void> {
-  const options = command.optsWithGlobals<GlobalOptions>()
+export function lsVerb(options: GlobalOptions): Promise<void> {
+  return withCache(options, list)
+}
+
+export function statVerb(options: GlobalOptions): Promise<void> {
+  return withCache(options, stat)
+}
+
+export function verifyVerb(options: GlobalOptions): Promise<void> {
+  return withCache(options, verify)
+}
+
+export function changeVerb(verb: CacheChange, url: string, options: GlobalOptions): Promise<void> {
+  return withCache(options, (control, run) => change(control, { ...run, verb, url }))
+}
+
+async function withCache(
+  options: GlobalOptions,
+  task: (cache: CacheControl, run: Run) => Promise<void>,
+): Promise<void> {
   const output = createOutput({ isJson: options.json === true })
   const loaded = await loadCliConfig(options)
   const signal = interruptSignal()
-  const log = commandLogger(loaded)
-  const acquired = await acquireAgent(loaded, { ...options, hasDaemon: true, usePeers: false, log, signal })
+  const acquired = await acquireAgent(loaded, {
+    ...options,
+    hasDaemon: true,
+    needsOwner: true,
+    usePeers: false,
+    signal,
+  })
   if ('client' in acquired) {
     try {
       await task(cacheOf(acquired.client), { output, signal })
@@ -130,9 +120,11 @@ const CHANGES = {
   rm: { method: 'removeCached', done: 'removed' },
 } as const
 
+export type CacheChange = keyof typeof CHANGES
+
 async function change(
   cache: CacheControl,
-  run: Run & { readonly verb: keyof typeof CHANGES; readonly url: string },
+  run: Run & { readonly verb: CacheChange; readonly url: string },
 ): Promise<void> {
   const { output, verb } = run
   const { method, done } = CHANGES[verb]

@@ -1,32 +1,15 @@
 /** `shorthaul config`: the configuration that would be used, and whether a file is valid. */
-import type { Command } from 'commander'
 import { FLAT_KEYS } from '../config/flat-keys.ts'
 import type { LoadedConfig } from '../config/load.ts'
 import { isShorthaulError } from '../errors.ts'
 import { type GlobalOptions, loadCliConfig } from './context.ts'
 import { createOutput } from './output.ts'
 
-interface ShowOptions extends GlobalOptions {
+export interface ShowOptions extends GlobalOptions {
   readonly origin?: boolean
 }
 
-export function addConfig(program: Command): void {
-  const config = program.command('config').description('Show or check the configuration')
-  config
-    .command('show')
-    .description('Print the configuration in effect as YAML: defaults, file, environment and command line together')
-    .option('--origin', 'say of each value where it comes from')
-    .action((_options: unknown, command: Command) => showVerb(command.optsWithGlobals<ShowOptions>()))
-  config
-    .command('check')
-    .description('Check a configuration file (default: the one that would be used) and the SHORTHAUL_ variables')
-    .argument('[file]', 'configuration file')
-    .action((file: string | undefined, _options: unknown, command: Command) =>
-      checkVerb(file, command.optsWithGlobals<GlobalOptions>()),
-    )
-}
-
-async function showVerb(options: ShowOptions): Promise<void> {
+export async function showVerb(options: ShowOptions): Promise<void> {
   const output = createOutput({ isJson: options.json === true })
   const loaded = await loadCliConfig(options)
   const { config, provenance, file } = loaded
@@ -56,7 +39,7 @@ export function formatConfig(loaded: LoadedConfig, options: { readonly hasProven
   return [head, ...shown].join('\n')
 }
 
-async function checkVerb(file: string | undefined, options: GlobalOptions): Promise<void> {
+export async function checkVerb(file: string | undefined, options: GlobalOptions): Promise<void> {
   const output = createOutput({ isJson: options.json === true })
   try {
     const loaded = await loadCliConfig(file === undefined ? options : { ...options, config: file })

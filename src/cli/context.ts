@@ -1,20 +1,22 @@
-/** What every verb starts from: the global options, the configuration they lead to, and the agent to talk to. */
-
-import type { Logger } from 'pino'
-import { Agent } from '../agent.ts'
+/**
+ * What every verb starts from: the global options, the configuration they lead to, and the agent to talk to. Loads no
+ * agent: a command that finds a daemon is done before one would be loaded.
+ */
 import { systemClock } from '../clock.ts'
 import {
   type Config,
   controlSocketCandidates,
   currentUser,
+  describeTooLong,
   embeddedSocketPath,
+  isSocketPathTooLong,
   type LoadedConfig,
   loadConfig,
 } from '../config/load.ts'
 import { ControlClient } from '../control/client.ts'
-import { ControlServer } from '../control/server.ts'
+import { distrustOf } from '../control/socket-trust.ts'
 import { isShorthaulError, ShorthaulError } from '../errors.ts'
-import { createLogger } from '../log.ts'
+import type { EmbeddedAgent } from './embedded.ts'
 
 export interface GlobalOptions {
   readonly config?: string
@@ -35,39 +37,53 @@ export async function loadCliConfig(
   })
 }
 
-/** Commands log warnings only, unless told otherwise; the daemon logs what the configuration says. */
-export function commandLogger(loaded: LoadedConfig): Logger {
-  const isSet = loaded.provenance['log.level'] !== 'default'
-  return createLogger({ level: isSet ? loaded.config.log.level : 'silent' })
+/** What a search for a running agent found. */
+interface Found {
+  readonly client: ControlClient | null
+  /** Why a socket was passed over; null when none was. */
+  readonly distrust: string | null
 }
 
-/**
- * The daemon, if one runs: the one in the data directory when --data-dir names it, else the first candidate that
- * answers. Null when there is none.
- */
-export async function findAgent(options: GlobalOptions, config: Config): Promise<ControlClient | null> {
+/** Null client: nobody there, or nobody whom we believe. */
+async function connectTo(path: string): Promise<Found> {
+  if (isSocketPathTooLong(path)) return { client: null, distrust: null }
+  const distrust = await distrustOf(path)
+  return { client: distrust === null ? await ControlClient.connect(path) : null, distrust }
+}
+
+async function search(options: GlobalOptions, config: Config): Promise<Found> {
   const paths =
     options.dataDir === undefined
       ? [...controlSocketCandidates(config, process.env), embeddedSocketPath(config)]
       : [embeddedSocketPath(config)]
-  let found: ControlClient | null = null
   let refusal: unknown = null
-  for (const path of paths) {
+  let passedOver: string | null = null
+  for (const path of new Set(paths)) {
     try {
-      found = await ControlClient.connect(path)
+      const { client, distrust } = await connectTo(path)
+      if (client) return { client: await asOwner(client, config), distrust: null }
+      passedOver ??= distrust
     } catch (error) {
       refusal ??= error
     }
-    if (found) return asOwner(found, config)
   }
   if (refusal) throw refusal
-  return null
+  return { client: null, distrust: passedOver }
+}
+
+/**
+ * The daemon, if one runs: the one in the data directory when --data-dir names it, else the first candidate that
+ * answers. Null when there is none, or none that belongs to this user or to the system.
+ */
+export async function findAgent(options: GlobalOptions, config: Config): Promise<ControlClient | null> {
+  return (await search(options, config)).client
 }
 
 /** A socket for everybody admits to less: whoever may open the one in the daemon's data directory uses that. */
 async function asOwner(client: ControlClient, config: Config): Promise<ControlClient> {
-  const { access, dataDir } = Object(await client.get('/v1/status')) as Record<string, unknown>
-  if (access !== 'public' || typeof dataDir !== 'string') return client
+  const { access, dataDir } = client
+  if (access !== 'public' || dataDir === null) return client
+  // Not checked for its owner again: the daemon that we believe said that this is its own.
   const owner = await ControlClient.connect(embeddedSocketPath({ ...config, dataDir })).catch(() => null)
   if (owner === null) return client
   await client.close()
@@ -76,68 +92,65 @@ async function asOwner(client: ControlClient, config: Config): Promise<ControlCl
 
 /** @throws SHORTHAUL_DAEMON_UNREACHABLE */
 export async function requireAgent(options: GlobalOptions, config: Config): Promise<ControlClient> {
-  const client = await findAgent(options, config)
+  const { client, distrust } = await search(options, config)
   if (client) return client
   throw new ShorthaulError(
     'SHORTHAUL_DAEMON_UNREACHABLE',
-    'Cannot find a running agent: start one with `shorthaul daemon`',
+    distrust === null
+      ? 'Cannot find a running agent: start one with `shorthaul daemon`'
+      : `Cannot find a running agent to believe: ${distrust}`,
   )
-}
-
-/** An agent that lives as long as one command, with the socket on which a second command joins it. */
-export interface EmbeddedAgent {
-  readonly agent: Agent
-  close(): Promise<void>
 }
 
 /** How long to look for the owner of a data directory, which may be starting or leaving. */
 const OWNER_WAIT_MS = 5000
 const OWNER_POLL_MS = 50
 
-/**
- * The daemon, or the agent of another command on the same data directory, or one of our own.
- * @param options hasDaemon false: --no-daemon
- */
+export interface AcquireOptions extends GlobalOptions {
+  /** False: --no-daemon. */
+  readonly hasDaemon: boolean
+  /** True for what a shared daemon does not do for others than its owner; then only one's own agent will do. */
+  readonly needsOwner: boolean
+  readonly usePeers: boolean
+  readonly signal: AbortSignal
+}
+
+/** The daemon, or the agent of another command on the same data directory, or one of our own. The caller closes it. */
 export async function acquireAgent(
   loaded: LoadedConfig,
-  options: GlobalOptions & {
-    readonly hasDaemon: boolean
-    readonly usePeers: boolean
-    readonly log: Logger
-    readonly signal: AbortSignal
-  },
+  options: AcquireOptions,
 ): Promise<{ readonly client: ControlClient } | { readonly embedded: EmbeddedAgent }> {
   const { config } = loaded
   if (options.hasDaemon) {
     const client = await findAgent(options, config)
-    if (client) return { client }
+    if (client && (client.access === 'owner' || !options.needsOwner)) return { client }
+    await client?.close()
   }
+  const { openEmbedded } = await import('./embedded.ts')
   const deadlineMs = systemClock.monotonicMs() + OWNER_WAIT_MS
+  const path = embeddedSocketPath(config)
   for (;;) {
+    let inUse: ShorthaulError
     try {
-      return { embedded: await openEmbedded(config, options) }
+      return { embedded: await openEmbedded(loaded, options) }
     } catch (error) {
-      if (!isShorthaulError(error, 'SHORTHAUL_DATA_DIR_IN_USE') || systemClock.monotonicMs() > deadlineMs) throw error
+      if (!isShorthaulError(error, 'SHORTHAUL_DATA_DIR_IN_USE')) throw error
+      inUse = error
     }
-    const client = await ControlClient.connect(embeddedSocketPath(config))
+    if (isSocketPathTooLong(path)) {
+      throw cannotJoin(inUse, `its control socket ${describeTooLong(path)}: use a shorter dataDir`)
+    }
+    const { client, distrust } = await connectTo(path)
     if (client) return { client }
+    if (distrust !== null) throw cannotJoin(inUse, distrust)
+    if (systemClock.monotonicMs() > deadlineMs) throw inUse
     await systemClock.sleep(OWNER_POLL_MS, options)
   }
 }
 
-async function openEmbedded(config: Config, options: { usePeers: boolean; log: Logger }): Promise<EmbeddedAgent> {
-  const { log, usePeers } = options
-  const agent = await Agent.open({ config, role: 'embedded', usePeers }, { log })
-  const socket = { path: embeddedSocketPath(config), access: 'owner' } as const
-  const control = await ControlServer.open({ agent, log }, [socket]).catch((err: unknown) => {
-    log.warn({ err }, 'no control socket: a second command on this data directory will have to wait')
-    return null
+function cannotJoin(inUse: ShorthaulError, reason: string): ShorthaulError {
+  return new ShorthaulError('SHORTHAUL_DATA_DIR_IN_USE', `${inUse.message}; and it cannot be joined: ${reason}`, {
+    cause: inUse,
+    details: inUse.details,
   })
-  return {
-    agent,
-    close: async () => {
-      await control?.close()
-      await agent.close()
-    },
-  }
 }

@@ -1,9 +1,14 @@
 /** `shorthaul daemon`: the agent of this machine, until SIGTERM or Ctrl-C. */
-import type { Command } from 'commander'
 import { Agent } from '../agent.ts'
-import { controlSocketPath, currentUser, embeddedSocketPath } from '../config/load.ts'
+import {
+  controlSocketPath,
+  currentUser,
+  describeTooLong,
+  embeddedSocketPath,
+  isSocketPathTooLong,
+} from '../config/load.ts'
 import { ControlServer, type ControlSocket } from '../control/server.ts'
-import { EXIT, isShorthaulError } from '../errors.ts'
+import { EXIT, isShorthaulError, ShorthaulError } from '../errors.ts'
 import { createLogger } from '../log.ts'
 import { AGENT_VERSION } from '../version.ts'
 import { type GlobalOptions, loadCliConfig } from './context.ts'
@@ -12,21 +17,16 @@ import { interruptSignal } from './output.ts'
 /** Leaving is bounded: a neighbour that just died must not hold the shutdown of a machine. */
 const MAX_LEAVE_MS = 8000
 
-export function addDaemon(program: Command): void {
-  program
-    .command('daemon')
-    .description('Run the agent of this machine: cache, serve neighbours, carry out fetches')
-    .action((_options: unknown, command: Command) => daemonVerb(command.optsWithGlobals<GlobalOptions>()))
-}
-
-async function daemonVerb(options: GlobalOptions): Promise<void> {
+export async function daemonVerb(options: GlobalOptions): Promise<void> {
   const { config, file } = await loadCliConfig(options)
+  const own: ControlSocket = { path: embeddedSocketPath(config), access: 'owner' }
+  const shared = controlSocketPath(config, process.env, currentUser())
+  checkLength(own.path, 'dataDir')
+  checkLength(shared, 'control.socket')
   const log = createLogger({ level: config.log.level })
   const signal = interruptSignal()
   log.info({ version: AGENT_VERSION, config: file, dataDir: config.dataDir }, 'starting')
   const agent = await Agent.open({ config, role: 'daemon' }, { log })
-  const own: ControlSocket = { path: embeddedSocketPath(config), access: 'owner' }
-  const shared = controlSocketPath(config, process.env, currentUser())
   const control = await ControlServer.open({ agent, log }, [own])
   const sockets = [own.path]
   let publicControl: ControlServer | null = null
@@ -68,6 +68,16 @@ async function daemonVerb(options: GlobalOptions): Promise<void> {
   await agent.close()
   clearTimeout(deadline)
   log.info('stopped')
+}
+
+/** @param key the setting that makes it shorter */
+function checkLength(path: string, key: string): void {
+  if (!isSocketPathTooLong(path)) return
+  throw new ShorthaulError(
+    'SHORTHAUL_CONFIG_INVALID',
+    `Cannot listen for commands: the socket ${describeTooLong(path)}; set a shorter ${key}`,
+    { details: { path, key } },
+  )
 }
 
 function isSystemDaemon(): boolean {

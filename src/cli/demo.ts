@@ -7,27 +7,18 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
-import type { Command } from 'commander'
 import { type Config, currentUser, loadConfig } from '../config/load.ts'
 import { createSecret } from '../config/secret.ts'
 import { formatBytes, formatDuration } from '../config/units.ts'
 import { ShorthaulError } from '../errors.ts'
+import type { GlobalOptions } from './context.ts'
 import type { DemoCommand, DemoReport } from './demo-agent.ts'
 import { startDemoOrigin } from './demo-origin.ts'
-import { createOutput, formatTable, interruptSignal, type Output } from './output.ts'
+import { createOutput, formatTable, interruptSignal } from './output.ts'
 
 const SIZE_BYTES = 64 * 2 ** 20
 /** Each step of the demo takes a few seconds; on a very slow machine it still ends. */
 const STEP_TIMEOUT_MS = 120_000
-
-export function addDemo(program: Command): void {
-  program
-    .command('demo')
-    .description('A whole branch on this machine: four agents, one origin, one liar')
-    .action((_options: unknown, command: Command) =>
-      demoVerb(createOutput({ isJson: command.optsWithGlobals<{ json?: boolean }>().json === true })),
-    )
-}
 
 interface Row {
   readonly name: string
@@ -39,7 +30,8 @@ interface Row {
   readonly durationMs: number
 }
 
-async function demoVerb(output: Output): Promise<void> {
+export async function demoVerb(options: GlobalOptions): Promise<void> {
+  const output = createOutput({ isJson: options.json === true })
   const signal = interruptSignal()
   const directory = await mkdtemp(join(tmpdir(), 'shorthaul-demo-'))
   const origin = await startDemoOrigin(SIZE_BYTES)

@@ -1,5 +1,4 @@
 /** `shorthaul doctor`: looks at everything that commonly stands in the way, and says what to do about it. */
-import type { Command } from 'commander'
 import type { AgentStatus } from '../agent.ts'
 import { formatDuration } from '../config/units.ts'
 import type { ControlClient } from '../control/client.ts'
@@ -7,7 +6,7 @@ import { EXIT, isShorthaulError } from '../errors.ts'
 import { normaliseUrl } from '../origin/origins.ts'
 import { AGENT_VERSION } from '../version.ts'
 import { readDiagnosis, readStatus } from './agent-view.ts'
-import { commandLogger, findAgent, type GlobalOptions, loadCliConfig } from './context.ts'
+import { findAgent, type GlobalOptions, loadCliConfig } from './context.ts'
 import { type Check, fail, ok, reasonOf, warn } from './doctor/check.ts'
 import {
   checkDataDir,
@@ -20,9 +19,10 @@ import {
 } from './doctor/host.ts'
 import { checkMulticast, checkMulticastByListening, checkNeighbours, checkPortsOfAgent } from './doctor/network.ts'
 import { checkOrigin } from './doctor/origin.ts'
+import { commandLogger } from './embedded.ts'
 import { createOutput, formatTable, interruptSignal } from './output.ts'
 
-interface DoctorOptions extends GlobalOptions {
+export interface DoctorOptions extends GlobalOptions {
   readonly origin?: string
 }
 
@@ -34,15 +34,7 @@ interface Report {
   readonly ports: readonly NeededPort[]
 }
 
-export function addDoctor(program: Command): void {
-  program
-    .command('doctor')
-    .description('Check configuration, disk, ports, multicast, neighbours; exits with 6 when something will not work')
-    .option('--origin <url>', 'also check what this origin can do (HEAD, Range, validators, sharing) and the clock')
-    .action((_options: unknown, command: Command) => doctorVerb(command.optsWithGlobals<DoctorOptions>()))
-}
-
-async function doctorVerb(options: DoctorOptions): Promise<void> {
+export async function doctorVerb(options: DoctorOptions): Promise<void> {
   const output = createOutput({ isJson: options.json === true })
   const url = options.origin === undefined ? null : normaliseUrl(options.origin)
   const signal = interruptSignal()

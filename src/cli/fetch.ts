@@ -1,6 +1,5 @@
 /** `shorthaul fetch URL`: one resource into one target, through the daemon when there is one. */
 import { basename, resolve } from 'node:path'
-import type { Command } from 'commander'
 import { formatBytes, formatDuration, formatRate, parseRate } from '../config/units.ts'
 import { isShorthaulError, redactUrl, ShorthaulError } from '../errors.ts'
 import { PartFile } from '../transfer/part-file.ts'
@@ -13,11 +12,11 @@ import {
   type TransferRequest,
   type TransferResult,
 } from '../transfer/request.ts'
-import { acquireAgent, commandLogger, type GlobalOptions, loadCliConfig } from './context.ts'
+import { acquireAgent, type GlobalOptions, loadCliConfig } from './context.ts'
 import { createOutput, interruptSignal, type Output, usage } from './output.ts'
 import { formatShare, ProgressLine } from './progress.ts'
 
-interface FetchOptions extends GlobalOptions {
+export interface FetchOptions extends GlobalOptions {
   readonly output?: string
   readonly sha256?: string
   readonly peers: boolean
@@ -28,32 +27,10 @@ interface FetchOptions extends GlobalOptions {
   readonly daemon: boolean
 }
 
-export function addFetch(program: Command): void {
-  program
-    .command('fetch')
-    .description('Fetch a URL: from the cache, the neighbours or its origin, verified')
-    .argument('<url>', 'http, https or file URL')
-    .option('-o, --output <file>', 'target; - for stdout; default: the last path segment of the URL')
-    .option('--sha256 <hex>', 'the content must have this SHA-256, wherever it comes from')
-    .option('--no-peers', 'do not ask neighbours, and open no ports')
-    .option('--no-origin', 'do not ask the origin: only what this branch has')
-    .option('--limit-rate <rate>', 'at most this from the origin, such as 2MiB/s or 10Mbit/s; the LAN is not limited')
-    .option('-H, --header <header>', "'Name: value' for the origin; makes the content private", collect, [])
-    .option('--priority <priority>', PRIORITIES.join(', '), 'foreground')
-    .option('--no-daemon', 'do not use a running daemon')
-    .action((url: string, _options: unknown, command: Command) =>
-      fetchVerb(url, command.optsWithGlobals<FetchOptions>()),
-    )
-}
-
-function collect(value: string, previous: readonly string[]): readonly string[] {
-  return [...previous, value]
-}
-
 /** Attempts with another agent when the daemon that we used goes away. */
 const MAX_AGENTS = 3
 
-async function fetchVerb(url: string, options: FetchOptions): Promise<void> {
+export async function fetchVerb(url: string, options: FetchOptions): Promise<void> {
   const output = createOutput({ isJson: options.json === true })
   const request = requestOf(url, options)
   const loaded = await loadCliConfig(options)
@@ -93,12 +70,13 @@ async function fetchOnce(
   },
 ): Promise<TransferResult> {
   const { options, loaded, signal, onEvent } = run
-  const log = commandLogger(loaded)
+  const isFile = new URL(request.url).protocol === 'file:'
   const acquired = await acquireAgent(loaded, {
     ...options,
     hasDaemon: options.daemon,
-    usePeers: options.peers,
-    log,
+    // A daemon that serves everybody reads no files for them: they are read with the rights of whoever asks.
+    needsOwner: isFile,
+    usePeers: options.peers && !isFile,
     signal,
   })
   if ('client' in acquired) {

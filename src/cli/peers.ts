@@ -1,19 +1,11 @@
 /** `shorthaul peers`: the neighbours that the running agent is connected to. */
-import type { Command } from 'commander'
 import type { PeerStatus } from '../agent.ts'
 import { formatBytes, formatRate } from '../config/units.ts'
 import { printable, readStatus, remarkVersion, shortKey, withAgent } from './agent-view.ts'
 import { type GlobalOptions, loadCliConfig } from './context.ts'
 import { createOutput, formatTable } from './output.ts'
 
-export function addPeers(program: Command): void {
-  program
-    .command('peers')
-    .description('The neighbours that the running agent is connected to, and how they do')
-    .action((_options: unknown, command: Command) => peersVerb(command.optsWithGlobals<GlobalOptions>()))
-}
-
-async function peersVerb(options: GlobalOptions): Promise<void> {
+export async function peersVerb(options: GlobalOptions): Promise<void> {
   const output = createOutput({ isJson: options.json === true })
   const { config } = await loadCliConfig(options)
   const status = await withAgent(options, config, readStatus)

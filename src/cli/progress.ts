@@ -3,9 +3,10 @@ import { formatBytes, formatDuration, formatRate } from '../config/units.ts'
 import type { TransferProgress } from '../transfer/request.ts'
 
 const BAR_CELLS = 24
-const MIN_COLUMNS = 40
+/** Assumed where a terminal does not say, or says 0 as some pseudo-terminals do. */
+const DEFAULT_COLUMNS = 80
 
-/** @param columns width of the terminal; the line is never longer */
+/** @param columns width of the terminal; the line is shorter by one, because some wrap at the last column */
 export function formatProgress(progress: TransferProgress, columns: number): string {
   const { bytesDone, bytesTotal, bytesPerSec, sources } = progress
   const left =
@@ -16,8 +17,8 @@ export function formatProgress(progress: TransferProgress, columns: number): str
   const share = formatShare(sources)
   const text = `${formatBytes(bytesDone)}${total}  ${formatRate(bytesPerSec)}${left}${share ? `  ${share}` : ''}`
   const bar = bytesTotal === null ? '' : `${formatBar(bytesTotal === 0 ? 1 : bytesDone / bytesTotal)}  `
-  const line = columns >= bar.length + text.length ? bar + text : text
-  return line.slice(0, Math.max(MIN_COLUMNS, columns) - 1)
+  const line = columns > bar.length + text.length ? bar + text : text
+  return line.slice(0, columns - 1)
 }
 
 /** "peers 75 %, origin 25 %": only what took part. */
@@ -52,7 +53,7 @@ export class ProgressLine {
 
   draw(progress: TransferProgress): void {
     if (!this.#stream.isTTY) return
-    this.#stream.write(`\r\u001b[2K${formatProgress(progress, this.#stream.columns ?? 80)}`)
+    this.#stream.write(`\r\u001b[2K${formatProgress(progress, this.#stream.columns || DEFAULT_COLUMNS)}`)
     this.#isDrawn = true
   }
 

@@ -1,5 +1,4 @@
 /** `shorthaul status`: what a branch admin needs to believe that it works. */
-import type { Command } from 'commander'
 import type { AgentStatus } from '../agent.ts'
 import { formatBytes, formatDuration } from '../config/units.ts'
 import type { LedgerTotals } from '../metrics/ledger.ts'
@@ -9,14 +8,7 @@ import { alignRight, createOutput, formatTable } from './output.ts'
 
 const MAX_NAMES = 8
 
-export function addStatus(program: Command): void {
-  program
-    .command('status')
-    .description('What the running agent does: neighbours, bytes by source today and in all, WAN saved, cache')
-    .action((_options: unknown, command: Command) => statusVerb(command.optsWithGlobals<GlobalOptions>()))
-}
-
-async function statusVerb(options: GlobalOptions): Promise<void> {
+export async function statusVerb(options: GlobalOptions): Promise<void> {
   const output = createOutput({ isJson: options.json === true })
   const { config } = await loadCliConfig(options)
   const status = await withAgent(options, config, readStatus)

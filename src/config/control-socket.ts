@@ -31,6 +31,11 @@ export function isSocketPathTooLong(path: string): boolean {
   return !path.startsWith('\\\\') && Buffer.byteLength(path) > MAX_SOCKET_PATH_BYTES
 }
 
+/** For messages: `"…" has 120 bytes, expected at most 103`. */
+export function describeTooLong(path: string): string {
+  return `"${path}" has ${Buffer.byteLength(path)} bytes, expected at most ${MAX_SOCKET_PATH_BYTES}`
+}
+
 /** Only root can make its directory: who listens there does so because root wanted it. */
 export function isSystemSocket(path: string): boolean {
   return path === join(SYSTEM_RUNTIME_DIR, FILE_NAME)

@@ -27,10 +27,10 @@ import type { Mismatch } from './value-schema.ts'
 export {
   controlSocketCandidates,
   controlSocketPath,
+  describeTooLong,
   embeddedSocketPath,
   isSocketPathTooLong,
   isSystemSocket,
-  MAX_SOCKET_PATH_BYTES,
 } from './control-socket.ts'
 export type { Environment, Provenance } from './layers.ts'
 export type { Config } from './schema.ts'
@@ -86,9 +86,7 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
       const { flat, value } = given
       const result = flat.key.schema.safeParse(value)
       if (!result.success) {
-        problems.push(
-          `${given.name}: ${show(offender(value, result.mismatch))}, expected ${flat.key.expected}`,
-        )
+        problems.push(`${given.name}: ${show(offender(value, result.mismatch))}, expected ${flat.key.expected}`)
         continue
       }
       const base = given.provenance === 'file' ? fileDir : workingDir

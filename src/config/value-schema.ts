@@ -77,7 +77,10 @@ export const flagSchema: ValueSchema<boolean> = new ValueSchema((value) => {
   return value === 'true' ? true : value === 'false' ? false : new Mismatch('neither true nor false')
 })
 
-export function listSchema<T>(entry: ValueSchema<T>, options: { readonly maxCount: number }): ValueSchema<readonly T[]> {
+export function listSchema<T>(
+  entry: ValueSchema<T>,
+  options: { readonly maxCount: number },
+): ValueSchema<readonly T[]> {
   return new ValueSchema<readonly T[]>((value) => {
     if (!Array.isArray(value) || value.length > options.maxCount) return new Mismatch('not such a list')
     const entries: T[] = []

@@ -7,7 +7,7 @@ import type { ResourceId, SegmentHash } from '../content/ids.ts'
 import type { VerifiedSegment } from '../content/verify.ts'
 import { abortError } from '../errors.ts'
 import { PIPE_WINDOW_SEGMENTS } from '../transfer/pipe-delivery.ts'
-import type { Delivery } from '../transfer/request.ts'
+import type { Delivery, TransferEvent, TransferProgress } from '../transfer/request.ts'
 import { type ControlFrame, encodeFrame, encodeSegmentHead } from './frames.ts'
 
 export interface RemoteDeliveryOptions {
@@ -26,6 +26,8 @@ export class RemoteDelivery implements Delivery {
   #next = 0
   #listener: () => void = () => {}
   #digest: ((sha256: string) => void) | null = null
+  /** The latest that waits for its turn. */
+  #progress: TransferProgress | null = null
   /** Frames leave one after another, each when the socket took the one before. */
   #sending: Promise<void> = Promise.resolve()
 
@@ -48,7 +50,7 @@ export class RemoteDelivery implements Delivery {
 
   async write(index: number, segment: VerifiedSegment): Promise<void> {
     const { bytes } = segment
-    await this.#queue([encodeSegmentHead(index, bytes.byteLength), bytes])
+    await this.#queue(() => [encodeSegmentHead(index, bytes.byteLength), bytes])
     if (!this.#options.isInOrder) return
     this.#sent.add(index)
     while (this.#sent.delete(this.#next)) this.#next++
@@ -94,17 +96,32 @@ export class RemoteDelivery implements Delivery {
 
   /** Resolves when the socket took it. */
   send(frame: ControlFrame): Promise<void> {
-    return this.#queue([encodeFrame(frame)])
+    return this.#queue(() => [encodeFrame(frame)])
   }
 
-  /** Sends without waiting; for what is small and may be lost with the connection. */
-  post(frame: ControlFrame): void {
-    this.send(frame).catch(() => {})
+  /**
+   * Sends without waiting; may be lost with the connection. Progress that waits for its turn is replaced by newer one: a
+   * slow client hears of the latest, and never falls behind.
+   */
+  tell(event: TransferEvent): void {
+    if (event.event !== 'progress') {
+      this.send({ frame: 'event', event }).catch(() => {})
+      return
+    }
+    const isQueued = this.#progress !== null
+    this.#progress = event
+    if (isQueued) return
+    this.#queue(() => {
+      const latest = this.#progress
+      this.#progress = null
+      return latest === null ? [] : [encodeFrame({ frame: 'event', event: latest })]
+    }).catch(() => {})
   }
 
-  #queue(buffers: readonly Uint8Array[]): Promise<void> {
+  /** @param take gives the bytes when their turn has come */
+  #queue(take: () => readonly Uint8Array[]): Promise<void> {
     this.#sending = this.#sending.then(async () => {
-      for (const buffer of buffers) await this.#write(buffer)
+      for (const buffer of take()) await this.#write(buffer)
     })
     // A caller that does not wait must not leave a rejection behind; those who wait see it.
     this.#sending.catch(() => {})

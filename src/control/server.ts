@@ -21,12 +21,12 @@ export interface ControlledAgent {
   fetch(
     request: TransferRequest,
     delivery: Delivery,
-    options: { signal: AbortSignal; onEvent: (event: TransferEvent) => void; mayUsePrivate: boolean },
+    options: { signal: AbortSignal; onEvent: (event: TransferEvent) => void; isOwner: boolean },
   ): Promise<TransferResult>
   status(): Promise<unknown>
   diagnoseNetwork(): unknown
   refreshNetwork(): void
-  probeOrigin(url: string, options: { signal: AbortSignal }): Promise<unknown>
+  probeOrigin(url: string, options: { signal: AbortSignal; isOwner: boolean }): Promise<unknown>
   cacheEntries(): Promise<readonly unknown[]>
   cacheStat(): Promise<unknown>
   verifyCache(options: { signal: AbortSignal }): Promise<unknown>
@@ -164,10 +164,7 @@ export class ControlServer {
         agent.refreshNetwork()
         return send(response, {})
       case 'POST /v1/origin/probe':
-        return send(
-          response,
-          await agent.probeOrigin(parseUrlBody(await readJson(exchange, MAX_BODY_BYTES)), { signal }),
-        )
+        return send(response, await this.#probe(exchange))
       case 'POST /v1/fetch':
         return this.#fetch(exchange, parseFetchBody(await readJson(exchange, MAX_FETCH_BODY_BYTES)))
     }
@@ -195,8 +192,16 @@ export class ControlServer {
     throw new ShorthaulError('SHORTHAUL_USAGE', `Cannot ${route}: there is no such route`, { details: { status: 404 } })
   }
 
+  async #probe(exchange: Exchange): Promise<unknown> {
+    const { access, signal } = exchange
+    const url = parseUrlBody(await readJson(exchange, MAX_BODY_BYTES))
+    refuseFilesOf(url, access)
+    return this.#agent.probeOrigin(url, { signal, isOwner: access === 'owner' })
+  }
+
   async #fetch(exchange: Exchange, body: FetchBody): Promise<void> {
     const { response, signal, access } = exchange
+    refuseFilesOf(body.request.url, access)
     const id = randomUUID()
     const delivery = new RemoteDelivery(response, { leftOver: body.leftOver, isInOrder: body.isInOrder, signal })
     this.#deliveries.set(id, delivery)
@@ -205,11 +210,8 @@ export class ControlServer {
     try {
       const result = await this.#agent.fetch(body.request, delivery, {
         signal,
-        onEvent: (event) => {
-          // An event that the client is too slow for is not worth waiting: it is behind, and the next one comes.
-          if (event.event !== 'progress' || !response.writableNeedDrain) delivery.post({ frame: 'event', event })
-        },
-        mayUsePrivate: access === 'owner',
+        onEvent: (event) => delivery.tell(event),
+        isOwner: access === 'owner',
       })
       await delivery.send({ frame: 'result', result })
     } catch (error) {
@@ -251,6 +253,19 @@ export class ControlServer {
     const { code, message, retryable, details } = known
     response.end(JSON.stringify({ code, message, retryable, details }))
   }
+}
+
+/**
+ * Our rights to files are not those of whoever asks on a public socket.
+ * @throws SHORTHAUL_USAGE
+ */
+function refuseFilesOf(url: string, access: ControlSocket['access']): void {
+  if (access === 'owner' || !URL.canParse(url) || new URL(url).protocol !== 'file:') return
+  throw new ShorthaulError(
+    'SHORTHAUL_USAGE',
+    'Cannot read files for others than the owner of the agent: the command reads them itself',
+    { details: { status: 403 } },
+  )
 }
 
 function asShorthaul(error: unknown): ShorthaulError {

@@ -113,7 +113,10 @@ export class Ledger {
         await writeFile(`${this.#path}.new`, text, { mode: 0o600 })
         await rename(`${this.#path}.new`, this.#path)
       })
-      .catch((err: unknown) => this.#log.warn({ err, path: this.#path }, 'ledger not written'))
+      .catch((err: unknown) => {
+        this.#isDirty = true // the next flush writes these figures too
+        this.#log.warn({ err, path: this.#path }, 'ledger not written')
+      })
   }
 }
 

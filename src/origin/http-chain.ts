@@ -6,7 +6,7 @@ import type { Clock } from '../clock.ts'
 import { redactUrl } from '../errors.ts'
 import type { HttpConnections } from './http-connections.ts'
 import { type HttpResponse, sendRequest } from './http-request.ts'
-import type { Netrc } from './netrc.ts'
+import { Netrc } from './netrc.ts'
 import { isRedirect, redirectTarget } from './redirects.ts'
 import { fieldsForHop, type UserFields } from './request-fields.ts'
 import { freshUntil, isPrivateRedirect } from './sharing.ts'
@@ -21,6 +21,8 @@ export interface ChainRequest {
   readonly url: URL
   readonly method: 'GET' | 'HEAD'
   readonly user: UserFields
+  /** False: neither netrc nor the client certificate. */
+  readonly useAgentCredentials: boolean
   /** Range, conditions and preferences: sent with every hop. */
   readonly extra: Readonly<Record<string, string>>
   readonly userAgent: string
@@ -42,9 +44,12 @@ export interface Chain {
   readonly freshUntilMs: number
 }
 
+const NO_NETRC = new Netrc(new Map(), null)
+
 /** The caller owns the body of the answer. @throws SHORTHAUL_ORIGIN_*, SHORTHAUL_ABORTED */
 export async function followChain(components: ChainComponents, request: ChainRequest): Promise<Chain> {
-  const { clock, connections, netrc } = components
+  const { clock, connections } = components
+  const netrc = request.useAgentCredentials ? components.netrc : NO_NETRC
   const visited = new Set<string>()
   const redirects: string[] = []
   let { url } = request
@@ -57,12 +62,13 @@ export async function followChain(components: ChainComponents, request: ChainReq
     isTlsOnly &&= url.protocol === 'https:'
     const hop = fieldsForHop(request.user, url, { userAgent: request.userAgent, netrc, isFirstOrigin })
     privateReason ??= hop.privateReason
-    if (isFirstOrigin && connections.hasClientCert && url.protocol === 'https:') {
+    const offerClientCert = isFirstOrigin && request.useAgentCredentials
+    if (offerClientCert && connections.hasClientCert && url.protocol === 'https:') {
       // Whether the origin asked for it cannot be seen from here, so offering counts.
       privateReason ??= 'a client certificate was offered'
     }
     const response = await sendRequest(
-      connections.route(url, { offerClientCert: isFirstOrigin }),
+      connections.route(url, { offerClientCert }),
       {
         url,
         method: request.method,

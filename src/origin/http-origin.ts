@@ -43,7 +43,7 @@ export interface HttpOriginComponents {
   readonly netrc: Netrc
 }
 
-type Ask = Pick<ChainRequest, 'url' | 'user' | 'signal'>
+type Ask = Pick<ChainRequest, 'url' | 'user' | 'useAgentCredentials' | 'signal'>
 
 export class HttpOrigin implements Origin {
   readonly #components: HttpOriginComponents
@@ -62,7 +62,7 @@ export class HttpOrigin implements Origin {
   }
 
   async probe(request: OriginRequest, options: { readonly signal: AbortSignal }): Promise<OriginFacts> {
-    const ask = { url: new URL(request.url), user: parseUserFields(request.headers), signal: options.signal }
+    const ask = askOf(request, options.signal)
     if (!this.#headMemory.failed(ask.url)) {
       const facts = await this.#probeByHead(ask)
       if (facts) return facts
@@ -78,7 +78,7 @@ export class HttpOrigin implements Origin {
     if (range && (!isRange(range) || (range.start > 0 && !expected))) {
       throw new RangeError(`Cannot open [${range.start}, ${range.end}) without an expected generation`)
     }
-    const ask = { url: new URL(request.url), user: parseUserFields(request.headers), signal }
+    const ask = askOf(request, signal)
     const extra: Record<string, string> = { 'want-repr-digest': WANT_REPR_DIGEST }
     if (range) {
       extra.range = formatRange(range)
@@ -202,6 +202,11 @@ export class HttpOrigin implements Origin {
       degradations: [...degradations],
     }
   }
+}
+
+function askOf(request: OriginRequest, signal: AbortSignal): Ask {
+  const { url, headers, useAgentCredentials } = request
+  return { url: new URL(url), user: parseUserFields(headers), useAgentCredentials, signal }
 }
 
 /** Like judgeAnswer for `bytes=0-0`, but an ignored Range and an empty content are answers too. */

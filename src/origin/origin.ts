@@ -11,6 +11,11 @@ export interface OriginRequest {
   readonly url: string
   /** The user's own fields, in order; may hold secrets. */
   readonly headers: readonly (readonly [name: string, value: string])[]
+  /**
+   * Whether the agent's own credentials (netrc, client certificate) may go out with it: false when somebody else than
+   * the agent's owner asks.
+   */
+  readonly useAgentCredentials: boolean
 }
 
 /** Something that the origin lacks and that we do without; said once per transfer. */

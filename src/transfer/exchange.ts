@@ -53,6 +53,14 @@ const MAX_STATEMENTS_PER_MESSAGE = 512
 const MAX_EARLY_RESOURCES = 64
 /** A holder that does not say its hashes for so long is no reason to leave the origin alone. */
 const HASHES_EXPECTED_MS = 2000
+/** A holder that did not answer, or not what was asked, is not asked again about the same resource for so long. */
+const ASK_AGAIN_MS = 30_000
+
+/** What a holder was asked for and has not told yet. */
+interface Question {
+  readonly index: number
+  readonly askedAtMs: number
+}
 
 export class Exchange {
   readonly #components: ExchangeComponents
@@ -64,7 +72,9 @@ export class Exchange {
   readonly #tasks = new Set<Promise<void>>()
   readonly #unsubscribe: (() => void)[] = []
   /** Manifest pages being waited for: one question per neighbour and resource at a time. */
-  readonly #asked = new Set<string>()
+  readonly #questions = new WeakMap<SharedResource, Map<AgentKey, Question>>()
+  /** Neighbours whose messages are being dropped: said once, not once for each message. */
+  readonly #flooding = new Set<AgentKey>()
   /** What holders said before we knew which generation we want: an answer often comes sooner than the origin's. */
   readonly #early = new Map<SharedResource['key'], Map<AgentKey, HaveMessage>>()
 
@@ -236,7 +246,7 @@ export class Exchange {
     }
     for (const shared of this.#loaded.values()) {
       shared.listeners.delete(peer)
-      this.#asked.delete(`${peer}/${shared.key}`)
+      this.#questions.get(shared)?.delete(peer)
       if (shared.holders.delete(peer)) shared.changed()
     }
     for (const early of this.#early.values()) early.delete(peer)
@@ -245,7 +255,13 @@ export class Exchange {
   #received(peer: PeerLike, message: Message): void {
     const pendingCount = this.#pending.get(peer.key) ?? 0
     if (pendingCount >= MAX_PENDING_PER_PEER) {
-      this.#log.warn({ peerId: peer.key, type: message.type }, 'neighbour asks faster than we answer, message dropped')
+      if (!this.#flooding.has(peer.key)) {
+        this.#flooding.add(peer.key)
+        this.#log.warn(
+          { peerId: peer.key, type: message.type },
+          'neighbour asks faster than we answer, messages dropped',
+        )
+      }
       return
     }
     this.#pending.set(peer.key, pendingCount + 1)
@@ -253,8 +269,12 @@ export class Exchange {
       .catch((err: unknown) => this.#log.warn({ err, peerId: peer.key, type: message.type }, 'message not handled'))
       .finally(() => {
         const left = (this.#pending.get(peer.key) ?? 1) - 1
-        if (left === 0) this.#pending.delete(peer.key)
-        else this.#pending.set(peer.key, left)
+        if (left === 0) {
+          this.#pending.delete(peer.key)
+          this.#flooding.delete(peer.key)
+        } else {
+          this.#pending.set(peer.key, left)
+        }
         this.#tasks.delete(task)
       })
     this.#tasks.add(task)
@@ -294,9 +314,10 @@ export class Exchange {
       case 'manifest': {
         const shared = this.#find(message.resource)
         if (!shared) return
-        this.#asked.delete(`${peer.key}/${shared.key}`)
         await this.#learn(shared, message.statements)
-        if (message.nextIndex !== null) this.#askHashes(shared, peer.key, message.nextIndex)
+        if (this.#isAnswered(shared, peer.key) && message.nextIndex !== null) {
+          this.#askHashes(shared, peer.key, message.nextIndex)
+        }
         shared.changed()
         return
       }
@@ -305,6 +326,8 @@ export class Exchange {
 
   async #hear(shared: SharedResource, peer: AgentKey, have: HaveMessage): Promise<void> {
     await this.#learn(shared, have.statements)
+    // It may have left meanwhile: what it holds is then of no use, and nobody would ever take it out again.
+    if (!this.#components.link?.peers().some(({ key }) => key === peer)) return
     const positions = shared.holder(peer)
     for (const range of have.ranges) positions.addRange(range)
     this.#askHashes(shared, peer)
@@ -395,15 +418,32 @@ export class Exchange {
 
   /** Asks a holder for hashes when it holds positions that we cannot verify yet. */
   #askHashes(shared: SharedResource, peer: AgentKey, firstIndex = 0): void {
-    const question = `${peer}/${shared.key}`
-    if (this.#asked.has(question)) return
+    const questions = this.#questions.get(shared) ?? new Map<AgentKey, Question>()
+    this.#questions.set(shared, questions)
+    const unanswered = questions.get(peer)
+    const nowMs = this.#components.clock.monotonicMs()
+    if (unanswered && nowMs < unanswered.askedAtMs + ASK_AGAIN_MS) return
     for (const index of shared.holder(peer).values(firstIndex)) {
       if (shared.draft.entry(index) || shared.draft.isDisputed(index)) continue
-      this.#asked.add(question)
-      shared.hashesExpectedUntilMs = this.#components.clock.monotonicMs() + HASHES_EXPECTED_MS
+      questions.set(peer, { index, askedAtMs: nowMs })
+      // Only who answers is waited for: a mute holder must not keep us from the origin again and again.
+      if (!unanswered) shared.hashesExpectedUntilMs = nowMs + HASHES_EXPECTED_MS
       this.#components.link?.send(peer, { type: 'manifest-request', resource: shared.key, firstIndex: index })
       return
     }
+  }
+
+  /**
+   * Ends the question when the position that was asked for is told, whoever told it. Otherwise it stays open: pages that
+   * nobody asked for, or that do not answer, lead to no further question, so that a talk with a liar ends.
+   */
+  #isAnswered(shared: SharedResource, peer: AgentKey): boolean {
+    const questions = this.#questions.get(shared)
+    const index = questions?.get(peer)?.index
+    if (index === undefined) return false
+    if (!shared.draft.entry(index) && !shared.draft.isDisputed(index)) return false
+    questions?.delete(peer)
+    return true
   }
 
   async #learn(shared: SharedResource, statements: readonly Statement[]): Promise<void> {

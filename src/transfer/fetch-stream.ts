@@ -18,7 +18,6 @@ export async function fetchStream(
     readonly tally: Tally
     readonly pool: SegmentPool
     readonly limiter: TokenBucket | null
-    readonly onProgress: () => void
     readonly signal: AbortSignal
   },
 ): Promise<number> {
@@ -36,7 +35,6 @@ export async function fetchStream(
       tally.deliver('origin', bytes.byteLength)
       lengthBytes += bytes.byteLength
       pool.give(bytes)
-      options.onProgress()
     }
   } finally {
     await stream.cancel()

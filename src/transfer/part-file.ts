@@ -8,11 +8,10 @@
  * Does not verify and does not know where bytes come from. Runs as the user who owns the target.
  */
 import { createHash, type Hash } from 'node:crypto'
-import { constants } from 'node:fs'
-import { type FileHandle, open, readdir, rename, stat, unlink } from 'node:fs/promises'
+import { constants, type Stats } from 'node:fs'
+import { type FileHandle, lstat, open, readdir, rename, stat, unlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
-import { hashSegment } from '../content/digest.ts'
 import type { SegmentHash } from '../content/ids.ts'
 import { PositionSet } from '../content/position-set.ts'
 import { SEGMENT_BYTES, segmentBytes, segmentCount } from '../content/segmentation.ts'
@@ -21,8 +20,15 @@ import { isShorthaulError, localIoError, ShorthaulError, systemCode } from '../e
 import type { Delivery } from './request.ts'
 
 const PART_SUFFIX = '.shorthaul-part'
-const HOST = hostname().replace(/[^A-Za-z0-9]/g, '') || 'host'
+const HOST =
+  hostname()
+    .replace(/[^A-Za-z0-9]/g, '')
+    .slice(0, 64) || 'host'
+/** A file name has at most 255 bytes; about 100 of them are for host, process, number and suffix. */
+const MAX_STEM_BYTES = 150
 let partCount = 0
+/** Parts that this process writes now: any other with its number was left by an earlier process that had it. */
+const livePaths = new Set<string>()
 
 export class PartFile implements Delivery {
   readonly target: string
@@ -36,6 +42,7 @@ export class PartFile implements Delivery {
   #hashedCount = 0
   #hashing: Promise<void> = Promise.resolve()
   #isClosed = false
+  #isEnded = false
 
   private constructor(target: string, paths: { working: string; resting: string }, handle: FileHandle) {
     this.target = target
@@ -51,17 +58,19 @@ export class PartFile implements Delivery {
   static async open(path: string): Promise<PartFile> {
     const target = resolve(path)
     const directory = dirname(target)
-    const name = basename(target)
-    const working = join(directory, `.${name}.${HOST}-${process.pid}-${++partCount}${PART_SUFFIX}`)
-    const resting = join(directory, `.${name}${PART_SUFFIX}`)
+    const stem = partStem(basename(target))
+    const working = join(directory, `.${stem}.${HOST}-${process.pid}-${++partCount}${PART_SUFFIX}`)
+    const resting = join(directory, `.${stem}${PART_SUFFIX}`)
+    livePaths.add(working)
     try {
       if ((await stat(target).catch(() => null))?.isDirectory()) {
         throw new ShorthaulError('SHORTHAUL_TARGET_UNWRITABLE', `Cannot write "${target}": it is a directory`)
       }
       const handle =
-        (await adopt(directory, { name, working })) ?? (await openPart(working, constants.O_CREAT | constants.O_EXCL))
+        (await adopt(directory, { stem, working })) ?? (await openPart(working, constants.O_CREAT | constants.O_EXCL))
       return new PartFile(target, { working, resting }, handle)
     } catch (cause) {
+      livePaths.delete(working)
       if (isShorthaulError(cause)) throw cause
       throw localIoError('write', target, cause, 'SHORTHAUL_TARGET_UNWRITABLE')
     }
@@ -69,6 +78,9 @@ export class PartFile implements Delivery {
 
   async leftOver(): Promise<readonly (SegmentHash | null)[]> {
     const { size } = await this.#handle.stat()
+    if (size === 0) return []
+    // Loaded only here: a command that starts afresh need not wait for the hash library.
+    const { hashSegment } = await import('../content/digest.ts')
     const hashes: (SegmentHash | null)[] = []
     const buffer = Buffer.allocUnsafe(SEGMENT_BYTES)
     for (let index = 0; index < segmentCount(size); index++) {
@@ -131,6 +143,7 @@ export class PartFile implements Delivery {
       await this.#handle.sync()
       await this.#close()
       await rename(this.localPath, this.target)
+      this.#isEnded = true
       await syncDirectory(dirname(this.target))
     } catch (cause) {
       throw localIoError('write', this.target, cause, 'SHORTHAUL_TARGET_UNWRITABLE')
@@ -138,12 +151,18 @@ export class PartFile implements Delivery {
   }
 
   async abandon(): Promise<void> {
-    if (this.#isClosed) return
-    const { size } = await this.#handle.stat()
+    if (this.#isEnded) return
+    this.#isEnded = true
     await this.#close()
-    // An empty part has nothing to resume; litter beside the user's files does.
-    if (size === 0) await unlink(this.localPath)
-    else await rename(this.localPath, this.#restingPath)
+    try {
+      const { size } = await lstat(this.localPath)
+      // An empty part has nothing to resume, and is but litter beside the user's files.
+      if (size === 0) await unlink(this.localPath)
+      else await rename(this.localPath, this.#restingPath)
+    } catch (error) {
+      // What ended the transfer is the better story; the next run finds the part under its working name too.
+      if (systemCode(error) === undefined) throw error
+    }
   }
 
   async #close(): Promise<void> {
@@ -151,6 +170,7 @@ export class PartFile implements Delivery {
     this.#isClosed = true
     await this.#hashing.catch(() => {})
     await this.#handle.close()
+    livePaths.delete(this.localPath)
   }
 
   /** Feeds the digest as far as the content is there without holes. One at a time, in order. */
@@ -179,38 +199,77 @@ function openPart(path: string, flags: number): Promise<FileHandle> {
   return open(path, constants.O_RDWR | constants.O_NOFOLLOW | flags, 0o666)
 }
 
+/** The target's name, or what stands for a name that leaves no room for what a part's name adds to it. */
+function partStem(name: string): string {
+  if (Buffer.byteLength(name) <= MAX_STEM_BYTES) return name
+  return `${name.slice(0, 30)}~${createHash('sha256').update(name).digest('hex').slice(0, 32)}`
+}
+
 /** Takes over what an earlier run left, by renaming it: of two that try, one wins. Others of dead processes are removed. */
-async function adopt(directory: string, names: { name: string; working: string }): Promise<FileHandle | null> {
-  const { name, working } = names
-  const prefix = `.${name}.`
+async function adopt(directory: string, names: { stem: string; working: string }): Promise<FileHandle | null> {
+  const { stem, working } = names
+  const prefix = `.${stem}.`
   let adopted: FileHandle | null = null
-  for (const entry of await readdir(directory)) {
+  for (const entry of await list(directory)) {
     if (!entry.startsWith(prefix) || !entry.endsWith(PART_SUFFIX)) continue
     const owner = entry.slice(prefix.length - 1, -PART_SUFFIX.length)
-    if (owner !== '' && !isLeftByDead(owner)) continue
     const path = join(directory, entry)
+    // What stands under our own new name cannot be of a live process.
+    if (owner !== '' && path !== working && !isLeftByDead(owner, path)) continue
+    if (adopted && path === working) continue
     try {
-      if (adopted) {
-        await unlink(path)
-        continue
-      }
-      await rename(path, working)
-      adopted = await openPart(working, 0)
+      if (!isOurs(await lstat(path))) continue
+      if (adopted) await unlink(path)
+      else adopted = await takeOver(path, working)
     } catch (error) {
       // Another process took it first, or it is not ours to take: then we start afresh.
-      if (!['ENOENT', 'EACCES', 'EPERM', 'ELOOP'].includes(systemCode(error) ?? '')) throw error
+      if (!['ENOENT', 'EACCES', 'EPERM'].includes(systemCode(error) ?? '')) throw error
     }
   }
   return adopted
 }
 
+async function list(directory: string): Promise<string[]> {
+  try {
+    return await readdir(directory)
+  } catch (error) {
+    if (systemCode(error) === 'EACCES') return [] // one may be allowed to write where one may not look
+    throw error
+  }
+}
+
+async function takeOver(path: string, working: string): Promise<FileHandle | null> {
+  await rename(path, working)
+  let handle: FileHandle | null = null
+  try {
+    handle = await openPart(working, 0)
+    if (isOurs(await handle.stat())) return handle
+  } catch (error) {
+    if (systemCode(error) === undefined) throw error
+  }
+  // Exchanged between look and rename, or not to be opened: it must not stand where the new part goes.
+  await handle?.close()
+  await unlink(working)
+  return null
+}
+
+/**
+ * A plain file of this user under one name only. Anything else was planted: a link, or a second name of a file that our
+ * writes would destroy. And who owns a part could change the target after it was verified.
+ */
+function isOurs(found: Stats): boolean {
+  const uid = process.geteuid?.() ?? found.uid
+  return found.isFile() && found.nlink === 1 && found.uid === uid
+}
+
 /** @param owner `.<host>-<pid>-<n>` */
-function isLeftByDead(owner: string): boolean {
+function isLeftByDead(owner: string, path: string): boolean {
   const match = /^\.([A-Za-z0-9]+)-(\d{1,10})-\d+$/.exec(owner)
   // Another host's process cannot be looked up: its part on a shared directory is left alone.
   if (!match || match[1] !== HOST) return false
   const pid = Number(match[2])
-  if (pid === process.pid) return false
+  // In a container every run may have the same number.
+  if (pid === process.pid) return !livePaths.has(path)
   try {
     process.kill(pid, 0)
     return false
@@ -221,10 +280,15 @@ function isLeftByDead(owner: string): boolean {
 
 async function syncDirectory(path: string): Promise<void> {
   if (process.platform === 'win32') return // directories cannot be opened there; NTFS journals the rename
-  const handle = await open(path, 'r')
   try {
-    await handle.sync()
-  } finally {
-    await handle.close()
+    const handle = await open(path, 'r')
+    try {
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+  } catch (error) {
+    // The target is there already; a directory that cannot be read, or a file system that cannot sync one, is no failure.
+    if (!['EACCES', 'EPERM', 'EINVAL', 'ENOTSUP'].includes(systemCode(error) ?? '')) throw error
   }
 }

@@ -10,10 +10,13 @@ export const PIPE_WINDOW_SEGMENTS = 16
 export class PipeDelivery implements Delivery {
   readonly localPath = null
   readonly #write: (bytes: Uint8Array) => Promise<void>
-  readonly #early = new Map<number, { readonly bytes: Uint8Array; readonly onWritten: () => void }>()
+  readonly #queued = new Map<number, Uint8Array>()
   readonly #hash = createHash('sha256')
   #listener: () => void = () => {}
   #next = 0
+  /** First position that is neither written nor queued. */
+  #reach = 0
+  #hasBegun = false
   #writing: Promise<void> = Promise.resolve()
 
   /** @param write resolves when the pipe took the bytes; its failure ends the transfer */
@@ -30,11 +33,13 @@ export class PipeDelivery implements Delivery {
   async keep(): Promise<void> {}
 
   write(index: number, segment: VerifiedSegment): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#early.set(index, { bytes: segment.bytes, onWritten: resolve })
-      this.#writing = this.#writing.then(() => this.#drain())
-      this.#writing.catch(reject)
-    })
+    // What is early does not wait for the positions before it: those may never come, when the transfer is aborted. Its
+    // buffer is the caller's again, so it is held as a copy.
+    const isEarly = index !== this.#reach
+    this.#queued.set(index, isEarly ? Uint8Array.from(segment.bytes) : segment.bytes)
+    while (this.#queued.has(this.#reach)) this.#reach++
+    this.#writing = this.#writing.then(() => this.#drain())
+    return this.#writing
   }
 
   windowEnd(): number {
@@ -46,7 +51,11 @@ export class PipeDelivery implements Delivery {
   }
 
   async restart(): Promise<void> {
-    if (this.#next === 0 && this.#early.size === 0) return
+    if (!this.#hasBegun) {
+      this.#queued.clear()
+      this.#reach = 0
+      return
+    }
     throw new ShorthaulError(
       'SHORTHAUL_ORIGIN_CHANGED',
       'Cannot start over: bytes of the old generation have gone into the pipe',
@@ -66,16 +75,16 @@ export class PipeDelivery implements Delivery {
   }
 
   async abandon(): Promise<void> {
-    this.#early.clear()
+    this.#queued.clear()
   }
 
   async #drain(): Promise<void> {
-    for (let first = this.#early.get(this.#next); first; first = this.#early.get(this.#next)) {
-      this.#early.delete(this.#next)
-      this.#hash.update(first.bytes)
-      await this.#write(first.bytes)
+    for (let bytes = this.#queued.get(this.#next); bytes; bytes = this.#queued.get(this.#next)) {
+      this.#queued.delete(this.#next)
+      this.#hasBegun = true
+      this.#hash.update(bytes)
+      await this.#write(bytes)
       this.#next++
-      first.onWritten()
       this.#listener()
     }
   }

@@ -9,7 +9,7 @@ export interface ReadOptions {
   readonly pool: SegmentPool
   /** Called for each chunk before it is used; the wait in it is the throttle. */
   readonly pace: (bytes: number) => Promise<void>
-  /** Bytes that were read beyond the last whole segment when reading ended early. */
+  /** Bytes that were read and not given out, when reading ended early. */
   readonly onPartial: (bytes: number) => void
 }
 
@@ -25,8 +25,10 @@ export async function* readSegments(
   let index = stream.offset / SEGMENT_BYTES
   let buffer: Uint8Array | null = null
   let filledBytes = 0
+  let heldBytes = 0
   try {
     for await (const chunk of stream.body) {
+      heldBytes += chunk.byteLength
       throwIfAborted(options.signal)
       await options.pace(chunk.byteLength)
       let taken = 0
@@ -40,16 +42,17 @@ export async function* readSegments(
           const segment = buffer
           buffer = null
           filledBytes = 0
+          heldBytes -= SEGMENT_BYTES
           yield [index++, segment]
         }
       }
     }
     if (buffer && filledBytes > 0) {
       const segment = buffer.subarray(0, filledBytes)
-      filledBytes = 0
+      heldBytes = 0
       yield [index, segment]
     }
   } finally {
-    if (filledBytes > 0) options.onPartial(filledBytes)
+    if (heldBytes > 0) options.onPartial(heldBytes)
   }
 }

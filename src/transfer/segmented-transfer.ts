@@ -296,6 +296,11 @@ export class SegmentedTransfer {
         { lane, book, clock, tally, pool },
         { endpoint: { peer: key, ...peer.lane }, hash: entry.hash, lengthBytes, signal: this.#stop.signal },
       )
+      if (this.#shared.draft.entry(index)?.hash !== entry.hash) {
+        // Disputed, or known better, while it was on its way.
+        tally.waste(segment.bytes.byteLength)
+        return false
+      }
       await this.#c.committer.commit(index, segment, null)
       pool.give(segment.bytes)
       this.#delivered(index, 'peer')

@@ -13,7 +13,7 @@ import { resourceId } from '../content/resource.ts'
 import type { SegmentPool } from '../content/segment-pool.ts'
 import { MAX_STATEMENT_HASHES, type Statement, signStatement } from '../content/statement.ts'
 import { abortError, isShorthaulError, redactUrl, ShorthaulError } from '../errors.ts'
-import type { Origin, OriginFacts, OriginStream } from '../origin/origin.ts'
+import type { Origin, OriginFacts, OriginRequest, OriginStream } from '../origin/origin.ts'
 import type { ResourceRecord } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
 import { TokenBucket } from '../throttle/token-bucket.ts'
@@ -55,8 +55,11 @@ export interface TransfersOptions {
 export interface RunOptions {
   readonly signal: AbortSignal
   readonly onEvent: (event: TransferEvent) => void
-  /** False for a user who shares the agent with others: private content is had from the origin only, which decides. */
-  readonly mayUsePrivate: boolean
+  /**
+   * False for a user who shares the agent with others: private content is had from the origin only, which decides, and
+   * the agent's credentials are not used.
+   */
+  readonly isOwner: boolean
 }
 
 /** A changed origin is followed this often before we say that it changes faster than we can fetch. */
@@ -86,7 +89,10 @@ export class Transfers {
     const { clock } = this.#c
     const startedAtMs = clock.monotonicMs()
     const run = new Run(this.#c, this.#o, { request, delivery, options, log: this.#log })
+    const ended = new AbortController()
     try {
+      // By the clock and not by what happens: a slow line is heard of too, and a fast one as often as may be.
+      void run.tellProgress(ended.signal)
       const { bytes, sha256 } = await run.complete()
       return {
         bytes,
@@ -99,6 +105,7 @@ export class Transfers {
       if (options.signal.aborted) throw abortError(options.signal)
       throw error
     } finally {
+      ended.abort()
       await delivery.abandon()
     }
   }
@@ -116,7 +123,6 @@ class Run {
   readonly #limiter: TokenBucket | null
   readonly #said = new Set<string>()
   #lengthBytes: number | null = null
-  #progressAtMs = Number.NEGATIVE_INFINITY
 
   constructor(
     components: TransfersComponents,
@@ -168,7 +174,7 @@ class Run {
   }
 
   async #identifyAndFetch(inquiry: Inquiry | null): Promise<{ bytes: number; sha256: string }> {
-    const { url, headers, useOrigin } = this.#request
+    const { url, useOrigin } = this.#request
     const { origin, store, link } = this.#c
     if (!useOrigin) return this.#segmented(await this.#identifyOffline(inquiry), { facts: null, stream: null, inquiry })
 
@@ -181,7 +187,7 @@ class Run {
         this.#note({ event: 'note', note: 'private', message: `Not shared with the branch: ${facts.privateReason}` })
       }
       const resource = resourceOf(url, facts)
-      if (!resource) return await this.#streamed(stream ?? (await origin.open({ url, headers }, this.#options)))
+      if (!resource) return await this.#streamed(stream ?? (await origin.open(this.#originRequest(), this.#options)))
       return await this.#segmented(await this.#recordIdentified(resource, facts), { facts, stream, inquiry })
     } finally {
       await stream?.cancel()
@@ -192,12 +198,11 @@ class Run {
   async #identified(options: {
     isFirstGetAllowed: boolean
   }): Promise<{ facts: OriginFacts; stream: OriginStream | null }> {
-    const { url, headers } = this.#request
     const { clock, random } = this.#c
     const { signal } = this.#options
     for (let attempt = 1; ; attempt++) {
       try {
-        return await identify(this.#c.origin, { url, headers }, { ...options, signal })
+        return await identify(this.#c.origin, this.#originRequest(), { ...options, signal })
       } catch (error) {
         const retryAfterMs = isShorthaulError(error) ? error.details.retryAfterMs : undefined
         const waitMs = Math.max(
@@ -273,7 +278,7 @@ class Run {
       const sha256 = await this.#checked(shared, { declared: found.facts?.declaredSha256 ?? null, found })
       await this.#seal(shared, sha256)
       await this.#delivery.complete(lengthBytes)
-      this.#progress({ isLast: true })
+      this.#progress()
       return { bytes: lengthBytes, sha256 }
     } finally {
       release()
@@ -287,15 +292,13 @@ class Run {
     found: { facts: OriginFacts | null; stream: OriginStream | null; inquiry: Inquiry | null },
   ): Promise<void> {
     const { clock, random } = this.#c
-    const { url, headers } = this.#request
     const { signal } = this.#options
     const note = (event: TransferNote) => this.#note(event)
-    const onChange = shared.observe(() => this.#progress({ isLast: false }))
     const originFetcher = found.facts
       ? new OriginFetcher(
           {
             origin: this.#c.origin,
-            request: { url, headers },
+            request: this.#originRequest(),
             resource: shared.record.resource,
             acceptsRanges: found.facts.acceptsRanges !== false,
           },
@@ -304,32 +307,28 @@ class Run {
         )
       : null
     const isShared = shared.record.visibility === 'branch' && this.#request.usePeers
-    try {
-      await new SegmentedTransfer(
-        {
-          ...this.#c,
-          link: isShared ? this.#c.link : null,
-          lane: isShared ? this.#c.lane : null,
-          log: this.#log,
-          committer: new Committer({ ...this.#c, delivery: this.#delivery, log: this.#log, note }, shared, { signal }),
-          originFetcher,
-          delivery: this.#delivery,
-          tally: this.tally,
-          note,
-        },
-        shared,
-        {
-          isAttestedTrusted: this.#o.isAttestedTrusted || this.#request.sha256 !== null,
-          self: this.#c.self,
-          firstStream: found.stream,
-          originHold: this.#originHold(shared, found.inquiry),
-          patienceMs: OFFLINE_PATIENCE_MS,
-          signal,
-        },
-      ).run()
-    } finally {
-      onChange()
-    }
+    await new SegmentedTransfer(
+      {
+        ...this.#c,
+        link: isShared ? this.#c.link : null,
+        lane: isShared ? this.#c.lane : null,
+        log: this.#log,
+        committer: new Committer({ ...this.#c, delivery: this.#delivery, log: this.#log, note }, shared, { signal }),
+        originFetcher,
+        delivery: this.#delivery,
+        tally: this.tally,
+        note,
+      },
+      shared,
+      {
+        isAttestedTrusted: this.#o.isAttestedTrusted || this.#request.sha256 !== null,
+        self: this.#c.self,
+        firstStream: found.stream,
+        originHold: this.#originHold(shared, found.inquiry),
+        patienceMs: OFFLINE_PATIENCE_MS,
+        signal,
+      },
+    ).run()
   }
 
   /** Neighbours that are connected get one short chance to say what they have before content is asked of the origin. */
@@ -448,7 +447,6 @@ class Run {
       tally,
       limiter: this.#limiter,
       pool: this.#c.pool,
-      onProgress: () => this.#progress({ isLast: false }),
       signal: this.#options.signal,
     })
     const sha256 = await delivery.digest(lengthBytes)
@@ -459,12 +457,17 @@ class Run {
     }
     await delivery.complete(lengthBytes)
     this.#lengthBytes = lengthBytes
-    this.#progress({ isLast: true })
+    this.#progress()
     return { bytes: lengthBytes, sha256 }
   }
 
+  #originRequest(): OriginRequest {
+    const { url, headers } = this.#request
+    return { url, headers, useAgentCredentials: this.#options.isOwner }
+  }
+
   #mayUse(record: ResourceRecord): boolean {
-    return record.visibility === 'branch' || this.#options.mayUsePrivate
+    return record.visibility === 'branch' || this.#options.isOwner
   }
 
   /** Requests that carry secrets are private whatever the answer says: nobody need be asked. */
@@ -486,10 +489,19 @@ class Run {
     this.#options.onEvent(note)
   }
 
-  #progress(options: { isLast: boolean }): void {
-    const nowMs = this.#c.clock.monotonicMs()
-    if (!options.isLast && nowMs - this.#progressAtMs < PROGRESS_INTERVAL_MS) return
-    this.#progressAtMs = nowMs
+  /** Until `signal` aborts; never rejects. */
+  async tellProgress(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      try {
+        await this.#c.clock.sleep(PROGRESS_INTERVAL_MS, { signal })
+      } catch {
+        return
+      }
+      this.#progress()
+    }
+  }
+
+  #progress(): void {
     this.#options.onEvent({
       event: 'progress',
       bytesDone: this.tally.deliveredBytes,

@@ -109,6 +109,40 @@ void t.test('netrc logs in, and makes the answer private', async (t) => {
   await t.resolves(client(t, { env: { NETRC: `${dir}/missing`, HOME: dir } }), 'a default file may be missing')
 })
 
+void t.test("who is not the agent's owner gets neither its netrc nor its client certificate", async (t) => {
+  const dir = t.testdir({ netrc: 'default login me password secret\n' })
+  const options = { ...TLS, netrcFile: `${dir}/netrc` }
+  const origins = await openOrigins({ ...options, clientCert: { certFile: TEST_CERT_FILE, keyFile: TEST_KEY_FILE } })
+  t.teardown(() => origins.close())
+  const asOther = (url: string) => ({ ...originRequest(url), useAgentCredentials: false })
+
+  const server = await origin(t)
+  const locked = server.serve('/locked', CONTENT, { requireAuth: `Basic ${btoa('me:secret')}` })
+  t.match(await origins.probe(originRequest(locked), { signal }), { visibility: 'private' })
+  const denied = { code: 'SHORTHAUL_ORIGIN_REFUSED', details: { status: 401 } }
+  await t.rejects(origins.probe(asOther(locked), { signal }), denied)
+  await t.rejects(origins.open(asOther(locked), { signal }), denied)
+  const redirected = server.serve('/to-locked', CONTENT, { redirectTo: locked })
+  await t.rejects(origins.probe(asOther(redirected), { signal }), denied, 'nor after a redirect')
+  const open = server.serve('/open', CONTENT)
+  t.match(
+    await origins.probe(asOther(open), { signal }),
+    { visibility: 'branch' },
+    'so that the answer is for everybody',
+  )
+  const own = `http://me:secret@127.0.0.1:${new URL(locked).port}/locked`
+  t.match(await origins.probe(asOther(own), { signal }), { visibility: 'private' }, 'credentials of their own count')
+
+  const strict = await origin(t, { isTls: true, requireClientCert: true })
+  const guarded = strict.serve('/guarded', CONTENT)
+  t.match(await origins.probe(originRequest(guarded), { signal }), { privateReason: /client certificate|netrc/ })
+  await t.rejects(
+    origins.probe(asOther(guarded), { signal }),
+    { code: /TLS|UNREACHABLE/ },
+    'also when a connection with the certificate stands',
+  )
+})
+
 void t.test('TLS: trust, digests and client certificates', async (t) => {
   const server = await origin(t, { isTls: true })
   const digest = createHash('sha256').update(CONTENT).digest()

@@ -147,7 +147,7 @@ export class FakeAgent implements PeerLink, PeerLane {
       await PartFile.open(path),
       {
         signal,
-        mayUsePrivate: true,
+        isOwner: true,
         onEvent: (event) => {
           if (event.event === 'note') notes.push(event)
           onEvent?.(event)

@@ -23,7 +23,7 @@ export function openOrigins(options: Partial<OriginOptions> = {}): Promise<Origi
 }
 
 export function originRequest(url: string, headers: readonly (readonly [string, string])[] = []): OriginRequest {
-  return { url, headers }
+  return { url, headers, useAgentCredentials: true }
 }
 
 /** The whole body; for tests with little content only. */

@@ -13,7 +13,11 @@ import {
 
 const LIMITS: PlanLimits = { maxInFlight: 16, perPeerInFlight: 4 }
 const COUNT = 60
-const [A, B, C] = [1, 2, 3].map((seed) => idFromBytes<AgentKey>(Buffer.alloc(32, seed))) as [AgentKey, AgentKey, AgentKey]
+const [A, B, C] = [1, 2, 3].map((seed) => idFromBytes<AgentKey>(Buffer.alloc(32, seed))) as [
+  AgentKey,
+  AgentKey,
+  AgentKey,
+]
 
 function setOf(positions: Iterable<number>, capacity = COUNT): PositionSet {
   const set = new PositionSet(capacity)
@@ -79,15 +83,16 @@ void t.test('whatever the state', async (t) => {
         maxClaimSegments: fc.oneof(fc.integer({ min: 1, max: 20 }), fc.constant(Number.POSITIVE_INFINITY)),
       }),
     ),
-    limits: fc.record({ maxInFlight: fc.integer({ min: 1, max: 16 }), perPeerInFlight: fc.integer({ min: 1, max: 4 }) }),
+    limits: fc.record({
+      maxInFlight: fc.integer({ min: 1, max: 16 }),
+      perPeerInFlight: fc.integer({ min: 1, max: 4 }),
+    }),
     seed: fc.nat(),
   })
   type Raw = typeof arbitrary extends fc.Arbitrary<infer T> ? T : never
 
   /** `holds` decides for the state and the decisions that were made of it. */
-  const always = (
-    claim: (decisions: readonly Decision[], given: PlanState, limits: PlanLimits) => boolean,
-  ): void => {
+  const always = (claim: (decisions: readonly Decision[], given: PlanState, limits: PlanLimits) => boolean): void => {
     const run = (raw: Raw) => {
       const sets = { known: new Set(raw.known), expected: new Set(raw.expected) }
       const given = state({
@@ -133,9 +138,7 @@ void t.test('whatever the state', async (t) => {
         const asked = decisions.filter((it) => it.source === 'peer' && it.peer === key).length
         return asked <= Math.max(0, limits.perPeerInFlight - inFlightCount)
       })
-      return (
-        others <= room && isEachBounded && from(decisions, 'origin').length <= (given.origin?.freeStreamCount ?? 0)
-      )
+      return others <= room && isEachBounded && from(decisions, 'origin').length <= (given.origin?.freeStreamCount ?? 0)
     })
   })
 
@@ -163,13 +166,16 @@ void t.test('whatever the state', async (t) => {
     )
   })
 
-  await t.test('what another transfer fetches, or a hash that is about to come, is not asked of the origin', async () => {
-    always((decisions, given) =>
-      from(decisions, 'origin')
-        .flatMap(positionsOf)
-        .every((index) => !given.isAwaited(index) && (given.isKnown(index) || !given.isHashExpected(index))),
-    )
-  })
+  await t.test(
+    'what another transfer fetches, or a hash that is about to come, is not asked of the origin',
+    async () => {
+      always((decisions, given) =>
+        from(decisions, 'origin')
+          .flatMap(positionsOf)
+          .every((index) => !given.isAwaited(index) && (given.isKnown(index) || !given.isHashExpected(index))),
+      )
+    },
+  )
 
   await t.test('it does something while something can be done', async () => {
     always((decisions, given, limits) => {
@@ -192,7 +198,9 @@ void t.test('whatever the state', async (t) => {
 void t.test('a busy holder is waited for; one that cannot be used is as if it were not there', async (t) => {
   t.same(choose(state({ peers: [peer(A, { state: 'busy' })] })), [])
   t.same(choose(state({ peers: [peer(A, { inFlightCount: 4 })] })), [], 'as is one that has enough to do')
-  t.same(choose(state({ peers: [peer(A, { state: 'unusable' })] })), [{ source: 'origin', range: { start: 0, end: COUNT } }])
+  t.same(choose(state({ peers: [peer(A, { state: 'unusable' })] })), [
+    { source: 'origin', range: { start: 0, end: COUNT } },
+  ])
 })
 
 void t.test('an unknown hash: the origin, unless a holder is about to tell it', async (t) => {

@@ -30,7 +30,7 @@ export async function checkOrigin(subject: OriginSubject): Promise<Check[]> {
   const origins = await Origins.open({ clock: systemClock, log }, originOptions(config, process.env))
   const checks: Check[] = []
   try {
-    const facts = await origins.probe({ url, headers: [] }, { signal })
+    const facts = await origins.probe({ url, headers: [], useAgentCredentials: true }, { signal })
     checks.push(...judgeFacts(url, facts), await checkRange(origins, { url, facts, signal }))
   } catch (error) {
     if (signal.aborted) throw error
@@ -82,7 +82,10 @@ async function checkRange(
   const { url, facts, signal } = subject
   if (facts.lengthBytes === 0) return ok(name, 'not tested: there is no content')
   try {
-    const stream = await origins.open({ url, headers: [] }, { range: { start: 0, end: 1 }, signal })
+    const stream = await origins.open(
+      { url, headers: [], useAgentCredentials: true },
+      { range: { start: 0, end: 1 }, signal },
+    )
     await stream.cancel()
     return ok(name, 'works')
   } catch (error) {

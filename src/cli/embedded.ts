@@ -1,0 +1,49 @@
+/** An agent in the process of a command. Kept apart because loading an agent takes longer than most commands. */
+import type { Logger } from 'pino'
+import { Agent } from '../agent.ts'
+import { describeTooLong, embeddedSocketPath, isSocketPathTooLong, type LoadedConfig } from '../config/load.ts'
+import { ControlServer } from '../control/server.ts'
+import { createLogger } from '../log.ts'
+
+/** An agent that lives as long as one command, with the socket on which a second command joins it. */
+export interface EmbeddedAgent {
+  readonly agent: Agent
+  close(): Promise<void>
+}
+
+/** Commands log warnings only, unless told otherwise; the daemon logs what the configuration says. */
+export function commandLogger(loaded: LoadedConfig): Logger {
+  const isSet = loaded.provenance['log.level'] !== 'default'
+  return createLogger({ level: isSet ? loaded.config.log.level : 'silent' })
+}
+
+/** @throws SHORTHAUL_DATA_DIR_IN_USE, and what Agent.open throws */
+export async function openEmbedded(loaded: LoadedConfig, options: { usePeers: boolean }): Promise<EmbeddedAgent> {
+  const { config } = loaded
+  const log = commandLogger(loaded)
+  const agent = await Agent.open({ config, role: 'embedded', usePeers: options.usePeers }, { log })
+  const control = await openControl(agent, { path: embeddedSocketPath(config), log })
+  return {
+    agent,
+    close: async () => {
+      await control?.close()
+      await agent.close()
+    },
+  }
+}
+
+/** Null when there can be none: the command itself does not need it. */
+async function openControl(agent: Agent, options: { path: string; log: Logger }): Promise<ControlServer | null> {
+  const { path, log } = options
+  const warning = 'no control socket: a second command on this data directory cannot join this one'
+  if (isSocketPathTooLong(path)) {
+    log.warn({ reason: describeTooLong(path) }, warning)
+    return null
+  }
+  try {
+    return await ControlServer.open({ agent, log }, [{ path, access: 'owner' }])
+  } catch (err) {
+    log.warn({ err }, warning)
+    return null
+  }
+}

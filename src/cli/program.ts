@@ -1,0 +1,193 @@
+/**
+ * What the command line accepts: every verb with its arguments and options, on one page. What a verb does is in a file of
+ * its own, which is loaded when the verb runs: loading all of them takes half a second.
+ */
+import { Command } from 'commander'
+import { PRIORITIES } from '../transfer/request.ts'
+import { AGENT_VERSION } from '../version.ts'
+import type { InitOptions } from './branch.ts'
+import type { ShowOptions } from './config.ts'
+import type { GlobalOptions } from './context.ts'
+import type { DoctorOptions } from './doctor.ts'
+import type { FetchOptions } from './fetch.ts'
+
+export function createProgram(): Command {
+  const program = new Command('shorthaul')
+    .description(
+      'Peer-caching background transfers: one copy over the WAN, every other copy from the machine next door',
+    )
+    .version(AGENT_VERSION)
+    .option('--config <file>', 'configuration file')
+    .option('--data-dir <dir>', 'data directory of the agent')
+    .option('--json', 'one JSON object per line on stdout')
+    .option('--log-level <level>', 'log to stderr: debug, info, warn, error')
+    .showSuggestionAfterError()
+    .exitOverride()
+  addFetch(program)
+  addDaemon(program)
+  addDemo(program)
+  addStatus(program)
+  addPeers(program)
+  addCache(program)
+  addBranch(program)
+  addConfig(program)
+  addDoctor(program)
+  return program
+}
+
+function addFetch(program: Command): void {
+  program
+    .command('fetch')
+    .description('Fetch a URL: from the cache, the neighbours or its origin, verified')
+    .argument('<url>', 'http, https or file URL')
+    .option('-o, --output <file>', 'target; - for stdout; default: the last path segment of the URL')
+    .option('--sha256 <hex>', 'the content must have this SHA-256, wherever it comes from')
+    .option('--no-peers', 'do not ask neighbours, and open no ports')
+    .option('--no-origin', 'do not ask the origin: only what this branch has')
+    .option('--limit-rate <rate>', 'at most this from the origin, such as 2MiB/s or 10Mbit/s; the LAN is not limited')
+    .option('-H, --header <header>', "'Name: value' for the origin; makes the content private", collect, [])
+    .option('--priority <priority>', PRIORITIES.join(', '), 'foreground')
+    .option('--no-daemon', 'do not use a running daemon')
+    .action(async (url: string, _options: unknown, command: Command) => {
+      const { fetchVerb } = await import('./fetch.ts')
+      await fetchVerb(url, command.optsWithGlobals<FetchOptions>())
+    })
+}
+
+function collect(value: string, previous: readonly string[]): readonly string[] {
+  return [...previous, value]
+}
+
+function addDaemon(program: Command): void {
+  program
+    .command('daemon')
+    .description('Run the agent of this machine: cache, serve neighbours, carry out fetches')
+    .action(async (_options: unknown, command: Command) => {
+      const { daemonVerb } = await import('./daemon.ts')
+      await daemonVerb(command.optsWithGlobals<GlobalOptions>())
+    })
+}
+
+function addDemo(program: Command): void {
+  program
+    .command('demo')
+    .description('A whole branch on this machine: four agents, one origin, one liar')
+    .action(async (_options: unknown, command: Command) => {
+      const { demoVerb } = await import('./demo.ts')
+      await demoVerb(command.optsWithGlobals<GlobalOptions>())
+    })
+}
+
+function addStatus(program: Command): void {
+  program
+    .command('status')
+    .description('What the running agent does: neighbours, bytes by source today and in all, WAN saved, cache')
+    .action(async (_options: unknown, command: Command) => {
+      const { statusVerb } = await import('./status.ts')
+      await statusVerb(command.optsWithGlobals<GlobalOptions>())
+    })
+}
+
+function addPeers(program: Command): void {
+  program
+    .command('peers')
+    .description('The neighbours that the running agent is connected to, and how they do')
+    .action(async (_options: unknown, command: Command) => {
+      const { peersVerb } = await import('./peers.ts')
+      await peersVerb(command.optsWithGlobals<GlobalOptions>())
+    })
+}
+
+function addCache(program: Command): void {
+  const cache = program
+    .command('cache')
+    .description('Look at and change what is cached on this machine; works with and without a running agent')
+  cache
+    .command('ls')
+    .description('List cached resources; user info and query of URLs are not shown')
+    .action(async (_options: unknown, command: Command) => {
+      const { lsVerb } = await import('./cache.ts')
+      await lsVerb(command.optsWithGlobals<GlobalOptions>())
+    })
+  cache
+    .command('stat')
+    .description('Show how much is cached, how much may be, and how much is free on the disk')
+    .action(async (_options: unknown, command: Command) => {
+      const { statVerb } = await import('./cache.ts')
+      await statVerb(command.optsWithGlobals<GlobalOptions>())
+    })
+  cache
+    .command('verify')
+    .description('Read and re-hash everything; drop what is corrupt, take in what the index does not know')
+    .action(async (_options: unknown, command: Command) => {
+      const { verifyVerb } = await import('./cache.ts')
+      await verifyVerb(command.optsWithGlobals<GlobalOptions>())
+    })
+  const changes = [
+    ['pin', 'Keep a resource from eviction'],
+    ['unpin', 'Let a pinned resource be evicted again'],
+    ['rm', 'Remove a resource, pinned or not'],
+  ] as const
+  for (const [verb, description] of changes) {
+    cache
+      .command(verb)
+      .description(description)
+      .argument('<url>', 'the exact URL it was fetched from, with its query; all generations are meant')
+      .action(async (url: string, _options: unknown, command: Command) => {
+        const { changeVerb } = await import('./cache.ts')
+        await changeVerb(verb, url, command.optsWithGlobals<GlobalOptions>())
+      })
+  }
+}
+
+function addBranch(program: Command): void {
+  const branch = program
+    .command('branch')
+    .description('The secret that makes agents one branch: make it, compare it between machines')
+  branch
+    .command('init')
+    .description('Make a new branch secret; never replaces a file')
+    .option('--out <file>', 'where to; default: branch.secretFile, else branch.secret beside the configuration file')
+    .action(async (_options: unknown, command: Command) => {
+      const { initVerb } = await import('./branch.ts')
+      await initVerb(command.optsWithGlobals<InitOptions>())
+    })
+  branch
+    .command('show')
+    .description('Show branch, fingerprint of its secret, key of this agent; the same fingerprint is the same branch')
+    .action(async (_options: unknown, command: Command) => {
+      const { showVerb } = await import('./branch.ts')
+      await showVerb(command.optsWithGlobals<GlobalOptions>())
+    })
+}
+
+function addConfig(program: Command): void {
+  const config = program.command('config').description('Show or check the configuration')
+  config
+    .command('show')
+    .description('Print the configuration in effect as YAML: defaults, file, environment and command line together')
+    .option('--origin', 'say of each value where it comes from')
+    .action(async (_options: unknown, command: Command) => {
+      const { showVerb } = await import('./config.ts')
+      await showVerb(command.optsWithGlobals<ShowOptions>())
+    })
+  config
+    .command('check')
+    .description('Check a configuration file (default: the one that would be used) and the SHORTHAUL_ variables')
+    .argument('[file]', 'configuration file')
+    .action(async (file: string | undefined, _options: unknown, command: Command) => {
+      const { checkVerb } = await import('./config.ts')
+      await checkVerb(file, command.optsWithGlobals<GlobalOptions>())
+    })
+}
+
+function addDoctor(program: Command): void {
+  program
+    .command('doctor')
+    .description('Check configuration, disk, ports, multicast, neighbours; exits with 6 when something will not work')
+    .option('--origin <url>', 'also check what this origin can do (HEAD, Range, validators, sharing) and the clock')
+    .action(async (_options: unknown, command: Command) => {
+      const { doctorVerb } = await import('./doctor.ts')
+      await doctorVerb(command.optsWithGlobals<DoctorOptions>())
+    })
+}
