@@ -5,23 +5,24 @@
  * 1. A row is written after its file stands under its name. A kill in between leaves a file without a row, in a shard that
  *    changed since the time mark; recovery finds it.
  * 2. A hash has one commit at a time, and publishing runs inside the Serial.
+ *
+ * Cost of a new segment: one read of the index, four steps of the file system (open, write, close, rename), one batch.
  */
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
 import type { SegmentHash } from '../content/ids.ts'
-import type { Statement } from '../content/statement.ts'
 import type { VerifiedSegment } from '../content/verify.ts'
 import { isShorthaulError, localIoError, throwIfAborted } from '../errors.ts'
-import { type Change, type IndexDb, isNoSpace } from './index-db.ts'
-import type { Reference } from './index-keys.ts'
+import { encodeSegmentRow } from './index-codec.ts'
+import { type IndexDb, isNoSpace, put } from './index-db.ts'
+import { keys } from './index-keys.ts'
 import type { LastUse } from './last-use.ts'
 import type { LocatedSegments } from './located.ts'
-import type { ResourceIndex } from './resource-index.ts'
+import type { Look, Placement, Placements } from './placement.ts'
 import type { Room } from './room.ts'
 import type { SegmentFiles } from './segment-files.ts'
 import type { SegmentIndex } from './segment-index.ts'
 import type { Serial } from './serial.ts'
-import type { StatementIndex } from './statement-index.ts'
 
 export interface CommitsComponents {
   readonly clock: Clock
@@ -30,15 +31,10 @@ export interface CommitsComponents {
   readonly db: IndexDb
   readonly files: SegmentFiles
   readonly index: SegmentIndex
-  readonly resources: ResourceIndex
-  readonly statements: StatementIndex
+  readonly placements: Placements
   readonly located: LocatedSegments
   readonly lastUse: LastUse
   readonly room: Room
-}
-
-export interface Placement extends Reference {
-  readonly statement?: Statement | undefined
 }
 
 export class Commits {
@@ -62,13 +58,13 @@ export class Commits {
   }
 
   async #commit(segment: VerifiedSegment, at: Placement, options: { signal: AbortSignal }): Promise<boolean> {
-    const { files, log, room, serial } = this.#components
-    if (await serial.run(() => this.#claim(segment.hash, at))) return true
+    const { files, log, room } = this.#components
     // Twice, because a disk may be full although statfs said otherwise: then eviction makes room once.
     for (let attempt = 1; attempt <= 2; attempt++) {
       throwIfAborted(options.signal)
       try {
-        if (!(await serial.run(() => room.reserve(segment.bytes.byteLength)))) return false
+        const prepared = await this.#prepare(segment, at)
+        if (prepared !== 'reserved') return prepared === 'here'
         await this.#write(segment, at, options)
         return true
       } catch (error) {
@@ -82,9 +78,17 @@ export class Commits {
     return false
   }
 
+  #prepare({ hash, bytes }: VerifiedSegment, at: Placement): Promise<'here' | 'reserved' | 'no room'> {
+    const { placements, room, serial } = this.#components
+    return serial.run(async () => {
+      if (await this.#claim(hash, at, await placements.look(hash, at))) return 'here'
+      return (await room.reserve(bytes.byteLength)) ? 'reserved' : 'no room'
+    })
+  }
+
   /** Ends the reservation in any case. */
   async #write({ hash, bytes }: VerifiedSegment, at: Placement, { signal }: { signal: AbortSignal }): Promise<void> {
-    const { clock, files, index, room, serial } = this.#components
+    const { clock, files, index, placements, room, serial } = this.#components
     let isStored = false
     let temp: string | null = null
     try {
@@ -92,13 +96,17 @@ export class Commits {
       temp = written
       throwIfAborted(signal)
       await serial.run(async () => {
-        if (await this.#claim(hash, at)) return // recovery adopted a file of this hash in the meantime
-        const changes = await this.#placementChanges(hash, at)
+        const look = await placements.lookAgain(hash, at)
+        if (await this.#claim(hash, at, look)) return // recovery adopted a file of this hash in the meantime
         await files.publish(written, hash)
         temp = null
-        const row = { lengthBytes: bytes.byteLength, lastUsedAtMs: Math.floor(clock.nowMs()) }
+        const row = {
+          lengthBytes: bytes.byteLength,
+          lastUsedAtMs: Math.floor(clock.nowMs()),
+          grantor: look.isResourceKnown ? at.resource : null,
+        }
         try {
-          await index.add({ hash, row, isUnsynced: true }, changes)
+          await index.add({ hash, row, isUnsynced: true }, [...look.referenceChanges, ...look.statementChanges])
         } catch (error) {
           await files.remove(hash).catch(() => undefined)
           throw error
@@ -115,31 +123,14 @@ export class Commits {
   }
 
   /** Runs inside the Serial. Adds a reference to a segment that is here already: the first copy stays. */
-  async #claim(hash: SegmentHash, at: Placement): Promise<boolean> {
-    const { db, index, lastUse, clock } = this.#components
-    if (!(await index.has(hash))) return false
-    await db.write(await this.#placementChanges(hash, at))
+  async #claim(hash: SegmentHash, at: Placement, look: Look): Promise<boolean> {
+    const { db, lastUse, clock, placements } = this.#components
+    if (look.row === null) return false
+    const row = look.isResourceKnown ? await placements.betterGrantor(look.row, at.resource) : null
+    const rowChanges = row === null ? [] : [put(keys.segment(hash), encodeSegmentRow(row))]
+    await db.write([...look.referenceChanges, ...look.statementChanges, ...rowChanges])
     lastUse.noteSegment(hash, clock.nowMs())
     return true
-  }
-
-  async #placementChanges(hash: SegmentHash, at: Placement): Promise<Change[]> {
-    const statement = await this.#statementChanges(at)
-    // Removed while its transfer runs: the segment may stay as cache content, but nothing may refer to the resource.
-    if (statement === null) return []
-    return [...(await this.#components.index.referenceChanges(hash, at)), ...statement]
-  }
-
-  /** Null when the resource is not known. */
-  async #statementChanges({ resource, index, statement }: Placement): Promise<Change[] | null> {
-    const { log, resources, statements } = this.#components
-    const record = await resources.get(resource)
-    if (record === null) {
-      log.debug({ resource, index }, 'segment of an unknown resource')
-      return null
-    }
-    if (statement === undefined) return []
-    return statements.additions({ id: resource, lengthBytes: record.resource.lengthBytes }, [statement])
   }
 
   /** Runs inside the Serial. */
@@ -147,13 +138,13 @@ export class Commits {
     segment: { hash: SegmentHash; lengthBytes: number },
     at: Placement & { path: string; offset: number },
   ): Promise<void> {
-    const { db, located } = this.#components
+    const { db, located, placements } = this.#components
     const { hash, lengthBytes } = segment
-    if (await this.#claim(hash, at)) return
+    const look = await placements.look(hash, at)
+    if (await this.#claim(hash, at, look)) return
+    if (!look.isResourceKnown) return
     // Only the statement outlives the process; a reference must not, because the part file is not ours.
-    const statement = await this.#statementChanges(at)
-    if (statement === null) return
-    await db.write(statement)
+    await db.write(look.statementChanges)
     const range = { path: at.path, offset: at.offset, lengthBytes, isWholeFile: false }
     located.add(hash, range, { resource: at.resource, index: at.index })
   }

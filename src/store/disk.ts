@@ -15,7 +15,11 @@ export const systemDisk: Disk = {
   async writeNew(path, bytes) {
     const file = await open(path, 'wx', 0o600)
     try {
-      await file.writeFile(bytes)
+      // One call for a whole segment; `writeFile` would make it two, and ask the signal in between.
+      for (let done = 0; done < bytes.byteLength; ) {
+        const { bytesWritten } = await file.write(bytes, done, bytes.byteLength - done, done)
+        done += bytesWritten
+      }
     } finally {
       await file.close()
     }

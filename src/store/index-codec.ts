@@ -11,10 +11,18 @@ import { MAX_STATEMENT_HASHES, SIGNATURE_BYTES, type Statement } from '../conten
 import { timeBytes } from './index-keys.ts'
 import type { ResourceRecord } from './records.ts'
 
+/** Length and last use; the grantor, if any, follows. */
+const ROW_BYTES = 10
+
 export interface SegmentRow {
   /** 1 to SEGMENT_BYTES. */
   readonly lengthBytes: number
   readonly lastUsedAtMs: number
+  /**
+   * A resource that references the segment: asked first whether the branch may have it, which saves a walk over all
+   * references. Null says nothing about them.
+   */
+  readonly grantor: ResourceId | null
 }
 
 export interface Totals {
@@ -23,16 +31,19 @@ export interface Totals {
 }
 
 export function encodeSegmentRow(row: SegmentRow): Buffer {
-  const length = Buffer.alloc(4)
-  length.writeUInt32BE(row.lengthBytes)
-  return Buffer.concat([length, timeBytes(row.lastUsedAtMs)])
+  const value = Buffer.alloc(ROW_BYTES + (row.grantor === null ? 0 : ID_BYTES))
+  value.writeUInt32BE(row.lengthBytes)
+  timeBytes(row.lastUsedAtMs).copy(value, 4)
+  if (row.grantor !== null) value.write(row.grantor, ROW_BYTES, 'hex')
+  return value
 }
 
 export function decodeSegmentRow(value: Buffer | undefined): SegmentRow | null {
-  if (value?.byteLength !== 10) return null
+  if (value?.byteLength !== ROW_BYTES && value?.byteLength !== ROW_BYTES + ID_BYTES) return null
   const lengthBytes = value.readUInt32BE(0)
   if (lengthBytes === 0 || lengthBytes > SEGMENT_BYTES) return null
-  return { lengthBytes, lastUsedAtMs: value.readUIntBE(4, 6) }
+  const grantor = value.byteLength === ROW_BYTES ? null : idFromBytes<ResourceId>(value.subarray(ROW_BYTES))
+  return { lengthBytes, lastUsedAtMs: value.readUIntBE(4, 6), grantor }
 }
 
 export function encodeTotals(totals: Totals): Buffer {

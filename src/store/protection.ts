@@ -67,10 +67,14 @@ export class Protection {
   }
 
   /** Why a segment stays: the first resource that protects it, `'reading'`, or null when it may go. */
-  async reason(hash: SegmentHash, resources: AsyncIterable<ResourceId>): Promise<ResourceId | 'reading' | null> {
+  async reason(
+    hash: SegmentHash,
+    references: { first: ResourceId | null; all: () => AsyncIterable<ResourceId> },
+  ): Promise<ResourceId | 'reading' | null> {
     if (this.isBeingRead(hash)) return 'reading'
     if (this.#pins.size === 0 && this.#holds.size === 0) return null
-    for await (const resource of resources) if (this.isProtected(resource)) return resource
+    if (references.first !== null && this.isProtected(references.first)) return references.first
+    for await (const resource of references.all()) if (this.isProtected(resource)) return resource
     return null
   }
 

@@ -111,7 +111,7 @@ export class Recovery {
       for (const { hash, found } of inspected) {
         if (found === null || found.lengthBytes === 0 || found.lengthBytes > SEGMENT_BYTES) continue
         const lastUsedAtMs = Math.floor(found.modifiedAtMs)
-        rows.push({ hash, row: { lengthBytes: found.lengthBytes, lastUsedAtMs } })
+        rows.push({ hash, row: { lengthBytes: found.lengthBytes, lastUsedAtMs, grantor: null } })
       }
       await index.addUncounted(rows)
       count += rows.length

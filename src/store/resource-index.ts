@@ -5,6 +5,7 @@
  */
 import type { ResourceId } from '../content/ids.ts'
 import { decodeManifest, encodeManifest, type Manifest } from '../content/manifest.ts'
+import type { Visibility } from '../content/resource.ts'
 import { isShorthaulError } from '../errors.ts'
 import { decodeRecord, encodeRecord } from './index-codec.ts'
 import { type Change, del, type IndexDb, put } from './index-db.ts'
@@ -29,8 +30,20 @@ export function mergeRecord(known: ResourceRecord | null, given: ResourceRecord)
   }
 }
 
+/** What each commit and each read for the branch must know of a resource. */
+export interface ResourceFacts {
+  readonly visibility: Visibility
+  readonly lengthBytes: number
+}
+
+/** Some hundred bytes each (estimated). A machine seldom has more than a few in use at a time. */
+const MAX_KNOWN_FACTS = 4096
+
 export class ResourceIndex {
   readonly #db: IndexDb
+  readonly #facts = new Map<ResourceId, ResourceFacts>()
+  /** Counts beginnings and ends of writes: an answer that was asked for across one may be old, and is not kept. */
+  #writeSteps = 0
   /** Counted when first asked for, then kept. */
   #count: number | null = null
 
@@ -40,6 +53,18 @@ export class ResourceIndex {
 
   async get(id: ResourceId): Promise<ResourceRecord | null> {
     return decodeRecord(await this.#db.get(keys.resource(id)))
+  }
+
+  /** From memory, but for the first time. Never older than the last `put`, `update` or `remove` that resolved. */
+  async facts(id: ResourceId): Promise<ResourceFacts | null> {
+    const known = this.#facts.get(id)
+    if (known !== undefined) return known
+    const step = this.#writeSteps
+    const record = await this.get(id)
+    if (record === null) return null
+    const facts = factsOf(record)
+    if (this.#writeSteps === step) this.#keepFacts(id, facts)
+    return facts
   }
 
   async all(): Promise<ResourceRecord[]> {
@@ -142,7 +167,7 @@ export class ResourceIndex {
       if (record.root !== null) changes.push(...(await this.#unsealChanges(record.root, id)))
     }
     const isKnown = await this.#db.has(keys.resource(id))
-    await this.#db.write(changes)
+    await this.#writing(id, () => this.#db.write(changes))
     if (this.#count !== null && isKnown) this.#count--
   }
 
@@ -155,8 +180,24 @@ export class ResourceIndex {
     changes.push(put(keys.resource(id), encodeRecord(record)), put(keys.location(resource.url, resource.selection, id)))
     changes.push(record.isPinned ? put(keys.pin(id)) : del(keys.pin(id)))
     if (record.sha256 !== null) changes.push(put(keys.digest(record.sha256, id)))
-    await this.#db.write(changes)
+    await this.#writing(id, () => this.#db.write(changes))
     if (this.#count !== null && known === null) this.#count++
+  }
+
+  async #writing(id: ResourceId, write: () => Promise<void>): Promise<void> {
+    this.#writeSteps++
+    this.#facts.delete(id)
+    try {
+      await write()
+    } finally {
+      this.#writeSteps++
+    }
+  }
+
+  #keepFacts(id: ResourceId, facts: ResourceFacts): void {
+    const [oldest] = this.#facts.keys()
+    if (oldest !== undefined && this.#facts.size >= MAX_KNOWN_FACTS) this.#facts.delete(oldest)
+    this.#facts.set(id, facts)
   }
 
   /** The manifest itself goes with its last user. */
@@ -174,6 +215,10 @@ export class ResourceIndex {
       }
     }
   }
+}
+
+function factsOf({ resource, visibility }: ResourceRecord): ResourceFacts {
+  return { visibility, lengthBytes: resource.lengthBytes }
 }
 
 function seenAtMs(record: ResourceRecord): number {

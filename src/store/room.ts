@@ -18,6 +18,8 @@ import type { SegmentIndex } from './segment-index.ts'
 
 const FREE_CACHED_MS = 1000
 const PAGE = 64
+/** A commit into a full cache mostly needs one segment to go: a long page would be looked at for nothing each time. */
+const FIRST_PAGE = 4
 /** Expiry does this much at a time, so that commits get in between. */
 const EXPIRE_AT_ONCE = 256
 
@@ -94,7 +96,7 @@ export class Room {
     await this.#components.flushUses()
     let count = 0
     while (count < EXPIRE_AT_ONCE) {
-      const page = await this.#nextPage()
+      const page = await this.#nextPage(PAGE)
       const victims = chooseVictims(page, { enoughBytes: Number.POSITIVE_INFINITY, usedBeforeMs })
       await this.#components.evict(victims)
       this.#advance(page.filter((it) => it.lastUsedAtMs < usedBeforeMs))
@@ -140,8 +142,8 @@ export class Room {
     await this.#components.flushUses()
     this.noteReleased('reading') // reads end within milliseconds: worth another look each time
     let freedBytes = 0
-    while (freedBytes < wantedBytes) {
-      const page = await this.#nextPage()
+    for (let length = FIRST_PAGE; freedBytes < wantedBytes; length = PAGE) {
+      const page = await this.#nextPage(length)
       if (page.length === 0) break
       const victims = chooseVictims(page, { enoughBytes: wantedBytes - freedBytes })
       const evictedBytes = await this.#components.evict(victims)
@@ -153,16 +155,21 @@ export class Room {
     return freedBytes
   }
 
-  async #nextPage(): Promise<Found[]> {
+  async #nextPage(length: number): Promise<Found[]> {
     const { index, protection } = this.#components
     const found: Found[] = []
-    for (const { key, hash, lastUsedAtMs } of await index.leastRecentlyUsed(this.#cursor, PAGE)) {
-      const row = await index.row(hash)
-      if (row === null) {
+    const queued = await index.leastRecentlyUsed(this.#cursor, length)
+    const rows = new Map((await index.known(queued.map((it) => it.hash))).map(({ hash, row }) => [hash, row]))
+    for (const { key, hash, lastUsedAtMs } of queued) {
+      const row = rows.get(hash)
+      if (row === undefined) {
         await index.dropUse(key)
         continue
       }
-      const reason = await protection.reason(hash, index.referencingResources(hash))
+      const reason = await protection.reason(hash, {
+        first: row.grantor,
+        all: () => index.referencingResources(hash),
+      })
       if (reason !== null) this.#noteSkipped(reason, key)
       found.push({ key, hash, lengthBytes: row.lengthBytes, lastUsedAtMs, isProtected: reason !== null })
     }

@@ -5,7 +5,7 @@
  * was not yet known to be on the disk (checkpoint in recovery.ts).
  */
 import { constants } from 'node:fs'
-import { type FileHandle, mkdir, open, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, readdir, rename, rm, stat, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseId, type SegmentHash } from '../content/ids.ts'
 import { systemCode } from '../errors.ts'
@@ -15,7 +15,7 @@ export const SHARD_COUNT = 256
 // Never follow a link and never hang on a FIFO that somebody put in the place of a part file. Absent on Windows.
 const READ_FLAGS = constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0)
 /** The file is not there, or the disk cannot give its bytes any more: the same to us. */
-const LOST_CODES = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'EISDIR', 'EIO', 'ENXIO'])
+const LOST_CODES = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'EISDIR', 'EIO', 'ENXIO', 'ESPIPE'])
 
 export interface FileRange {
   readonly path: string
@@ -36,17 +36,17 @@ export async function readRange(range: FileRange): Promise<Uint8Array | null> {
     throw error
   }
   try {
-    const { size } = await file.stat()
-    const end = range.offset + range.lengthBytes
-    // Checked before allocating, so that a wrong row costs nothing.
-    if (range.isWholeFile ? size !== end : size < end) return null
-    const bytes = Buffer.allocUnsafeSlow(range.lengthBytes)
-    for (let done = 0; done < bytes.byteLength; ) {
+    // A whole file is asked for one byte more than it should have: that says whether it ends here, without a stat.
+    const bytes = Buffer.allocUnsafeSlow(range.lengthBytes + (range.isWholeFile ? 1 : 0))
+    let done = 0
+    // A short read says that the file ends; a signal or a network file system may cut one short as well, so ask again.
+    while (done < bytes.byteLength) {
       const { bytesRead } = await file.read(bytes, done, bytes.byteLength - done, range.offset + done)
-      if (bytesRead === 0) return null
+      if (bytesRead === 0) break
       done += bytesRead
+      if (done === range.lengthBytes) break
     }
-    return bytes
+    return done === range.lengthBytes ? bytes.subarray(0, done) : null
   } catch (error) {
     if (LOST_CODES.has(systemCode(error) ?? '')) return null
     throw error
@@ -107,7 +107,7 @@ export class SegmentFiles {
   }
 
   async discard(temp: string): Promise<void> {
-    await rm(temp, { force: true })
+    await unlinkIfThere(temp)
     this.#activeTemps.delete(temp)
   }
 
@@ -116,7 +116,7 @@ export class SegmentFiles {
   }
 
   async remove(hash: SegmentHash): Promise<void> {
-    await rm(this.path(hash), { force: true, recursive: false })
+    await unlinkIfThere(this.path(hash))
   }
 
   /** @returns size and time of a regular file, null when there is none */
@@ -174,6 +174,15 @@ export class SegmentFiles {
 
   freeBytes(): Promise<number> {
     return this.#disk.freeBytes(this.#segments)
+  }
+}
+
+/** `rm` with force asks for the file's status first. */
+async function unlinkIfThere(path: string): Promise<void> {
+  try {
+    await unlink(path)
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') throw error
   }
 }
 

@@ -5,6 +5,8 @@
  * 1. A row has exactly one entry in the last-use queue; totals are the sum of the rows.
  * 2. `r hash resource index` exists exactly when `p resource index` holds that hash.
  * 3. No reference without a row.
+ * 4. A row's grantor references the segment. So whether the branch may have it depends on no row when the visibility of a
+ *    resource changes; only who takes a reference away must look at the row, in the same batch.
  * Methods that change anything run inside the store's Serial; the caller sees to it.
  */
 import type { ResourceId, SegmentHash } from '../content/ids.ts'
@@ -51,6 +53,15 @@ export class SegmentIndex {
 
   async row(hash: SegmentHash): Promise<SegmentRow | null> {
     return decodeSegmentRow(await this.#db.get(keys.segment(hash)))
+  }
+
+  /** The rows that there are, in the order asked. */
+  async known(hashes: readonly SegmentHash[]): Promise<{ hash: SegmentHash; row: SegmentRow }[]> {
+    const values = await this.#db.getMany(hashes.map(keys.segment))
+    return hashes.flatMap((hash, position) => {
+      const row = decodeSegmentRow(values[position])
+      return row === null ? [] : [{ hash, row }]
+    })
   }
 
   // Decodes instead of asking for the key: a damaged row counts as none, or it could neither be read nor written again.
@@ -114,7 +125,7 @@ export class SegmentIndex {
   ): Promise<void> {
     const { hash, row, isUnsynced } = segment
     await this.#write({ segmentCount: 1, bytes: row.lengthBytes }, [
-      put(keys.segment(hash), encodeSegmentRow(row)),
+      putRow(hash, row),
       put(keys.use(row.lastUsedAtMs, hash)),
       ...(isUnsynced ? [put(keys.journal(hash))] : []),
       ...extra,
@@ -124,21 +135,8 @@ export class SegmentIndex {
   /** Adds rows in bulk without totals; `recount` must follow. For rebuilding. */
   async addUncounted(segments: readonly { hash: SegmentHash; row: SegmentRow }[]): Promise<void> {
     await this.#db.write(
-      segments.flatMap(({ hash, row }) => [
-        put(keys.segment(hash), encodeSegmentRow(row)),
-        put(keys.use(row.lastUsedAtMs, hash)),
-      ]),
+      segments.flatMap(({ hash, row }) => [putRow(hash, row), put(keys.use(row.lastUsedAtMs, hash))]),
     )
-  }
-
-  /** The changes that make `hash` what is at a position, whatever was there before. */
-  async referenceChanges(hash: SegmentHash, at: Reference): Promise<Change[]> {
-    const changes = [put(keys.reference(hash, at)), put(keys.position(at), Buffer.from(hash, 'hex'))]
-    const before = await this.#db.get(keys.position(at))
-    const old = before === undefined ? null : decodeHash(before)
-    // The other segment keeps its row: it may serve others, and goes by age if not.
-    if (old !== null && old !== hash) changes.unshift(del(keys.reference(old, at)))
-    return changes
   }
 
   /** Takes a resource's references away and leaves the rows. @returns hashes that nobody references any more */
@@ -146,16 +144,23 @@ export class SegmentIndex {
     id: ResourceId,
     positions: readonly { index: number; hash: SegmentHash }[],
   ): Promise<SegmentHash[]> {
-    await this.#db.write(
-      positions.flatMap(({ index, hash }) => {
-        const at = { resource: id, index }
-        return [del(keys.reference(hash, at)), del(keys.position(at))]
-      }),
-    )
+    const hashes = [...new Set(positions.map((it) => it.hash))]
+    const granted = new Map<SegmentHash, SegmentRow>()
+    for (const { hash, row } of await this.known(hashes)) if (row.grantor === id) granted.set(hash, row)
+    const references = positions.flatMap(({ index, hash }) => {
+      const at = { resource: id, index }
+      return [del(keys.reference(hash, at)), del(keys.position(at))]
+    })
+    await this.#db.write([...references, ...[...granted].map(([hash, row]) => putRow(hash, { ...row, grantor: null }))])
     const unreferenced: SegmentHash[] = []
-    for (const hash of new Set(positions.map((it) => it.hash))) {
-      if ((await this.#firstReference(hash, undefined)) === null) unreferenced.push(hash)
+    const regranted: Change[] = []
+    for (const hash of hashes) {
+      const other = await this.#firstReference(hash, undefined)
+      const row = granted.get(hash)
+      if (other === null) unreferenced.push(hash)
+      else if (row !== undefined) regranted.push(putRow(hash, { ...row, grantor: other.resource }))
     }
+    await this.#db.write(regranted)
     return unreferenced
   }
 
@@ -182,7 +187,7 @@ export class SegmentIndex {
         return [
           del(keys.use(row.lastUsedAtMs, hash)),
           put(keys.use(lastUsedAtMs, hash)),
-          put(keys.segment(hash), encodeSegmentRow({ ...row, lastUsedAtMs })),
+          putRow(hash, { ...row, lastUsedAtMs }),
         ]
       })
       await this.#db.write(changes)
@@ -231,4 +236,8 @@ export class SegmentIndex {
     await this.#db.write([...changes, put(keys.meta('totals'), encodeTotals(totals))])
     this.#totals = totals
   }
+}
+
+function putRow(hash: SegmentHash, row: SegmentRow): Change {
+  return put(keys.segment(hash), encodeSegmentRow(row))
 }

@@ -4,8 +4,8 @@
  * Invariants:
  * 1. A row is removed after its file is gone. A kill in between leaves a row without a file; recovery finds it.
  * 2. Evicting and dropping run inside the Serial.
- * 3. A read protects its segment from its first step on; eviction marks what it is about to delete (`#doomed`) in the same
- *    tick in which it sees that nobody reads it.
+ * 3. A read protects its segment before it opens the file (a neighbour's: once it is permitted); eviction marks what it is
+ *    about to delete (`#doomed`) in the same tick in which it sees that nobody reads it.
  */
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
@@ -13,6 +13,7 @@ import type { ResourceId, SegmentHash } from '../content/ids.ts'
 import { SEGMENT_BYTES, type SegmentRange } from '../content/segmentation.ts'
 import { type VerifiedSegment, verifySegment } from '../content/verify.ts'
 import { isShorthaulError, localIoError } from '../errors.ts'
+import type { SegmentRow } from './index-codec.ts'
 import type { Reference } from './index-keys.ts'
 import type { LocatedSegments } from './located.ts'
 import type { Protection } from './protection.ts'
@@ -54,25 +55,37 @@ export class Segments {
     )
   }
 
-  /** Whether some resource that references the segment may be given to the branch. */
-  async isForBranch(hash: SegmentHash): Promise<boolean> {
-    const { index, located, resources } = this.#components
+  read(hash: SegmentHash): Promise<VerifiedSegment | null> {
+    return this.#components.protection.reading(hash, async () =>
+      this.#read(hash, await this.#components.index.row(hash)),
+    )
+  }
+
+  /** Null, as for absence, unless some resource that references the segment may be given to the branch. */
+  async readForBranch(hash: SegmentHash): Promise<VerifiedSegment | null> {
+    // Asked for each reader and before joining another's read: only the bytes are shared, never the permission.
+    const row = await this.#components.index.row(hash)
+    if (!(await this.#isForBranch(hash, row))) return null
+    return this.#components.protection.reading(hash, () => this.#read(hash, row))
+  }
+
+  async #isForBranch(hash: SegmentHash, row: SegmentRow | null): Promise<boolean> {
+    const { index, located } = this.#components
+    if (row !== null && row.grantor !== null && (await this.#isOpen(row.grantor))) return true
     const inPart = located.get(hash)?.references.map((it) => it.resource) ?? []
-    for (const id of new Set(inPart)) if ((await resources.get(id))?.visibility === 'branch') return true
-    for await (const id of index.referencingResources(hash)) {
-      if ((await resources.get(id))?.visibility === 'branch') return true
-    }
+    for (const id of new Set(inPart)) if (await this.#isOpen(id)) return true
+    if (row === null) return false
+    for await (const id of index.referencingResources(hash)) if (await this.#isOpen(id)) return true
     return false
   }
 
-  read(hash: SegmentHash): Promise<VerifiedSegment | null> {
-    return this.#components.protection.reading(hash, () => this.#read(hash))
+  async #isOpen(id: ResourceId): Promise<boolean> {
+    return (await this.#components.resources.facts(id))?.visibility === 'branch'
   }
 
-  async #read(hash: SegmentHash): Promise<VerifiedSegment | null> {
-    const { index, serial, located } = this.#components
+  async #read(hash: SegmentHash, row: SegmentRow | null): Promise<VerifiedSegment | null> {
+    const { serial, located } = this.#components
     if (!this.#doomed.has(hash)) {
-      const row = await index.row(hash)
       if (row !== null) {
         const found = await this.#readFile(hash, row.lengthBytes)
         // The second look is inside the Serial: the file may have been evicted, or committed anew, since the first.
@@ -133,7 +146,8 @@ export class Segments {
     }
     // Its last use is not known; its age is, so that what nobody claims goes first.
     const lastUsedAtMs = Math.min(found.modifiedAtMs, clock.nowMs())
-    await index.add({ hash, row: { lengthBytes: found.lengthBytes, lastUsedAtMs }, isUnsynced: true })
+    const row = { lengthBytes: found.lengthBytes, lastUsedAtMs, grantor: null }
+    await index.add({ hash, row, isUnsynced: true })
     return 'adopted'
   }
 
@@ -147,9 +161,7 @@ export class Segments {
     for (const hash of free) this.#doomed.add(hash)
     try {
       const gone: KnownSegment[] = []
-      for (const hash of free) {
-        const row = await index.row(hash)
-        if (row === null) continue
+      for (const { hash, row } of await index.known(free)) {
         try {
           await files.remove(hash)
         } catch (err) {

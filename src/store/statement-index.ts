@@ -31,18 +31,16 @@ export class StatementIndex {
     resource: { id: ResourceId; lengthBytes: number },
     statements: readonly Statement[],
   ): Promise<Change[]> {
-    const fitting = statements.filter(
-      (it) => isStorableStatement(it) && it.firstIndex + it.hashes.length <= segmentCount(resource.lengthBytes),
-    )
+    const fitting = statements.filter((it) => isWithin(resource, it))
     const statementKeys = fitting.map((it) => keys.statement(resource.id, it.firstIndex, it.signer))
     const stored = await this.#db.getMany(statementKeys)
     const kept = new Map<string, { key: Buffer; statement: Statement }>()
     for (const [position, statement] of fitting.entries()) {
       const key = statementKeys[position]
       if (key === undefined) continue
-      const value = stored[position]
-      const known = kept.get(key.toString('hex'))?.statement ?? (value && decodeStatement(statement, value))
-      if (!known || !saysAsMuch(known, statement)) kept.set(key.toString('hex'), { key, statement })
+      const earlier = kept.get(key.toString('hex'))?.statement
+      const isNew = earlier ? !saysAsMuch(earlier, statement) : addsTo(stored[position], statement)
+      if (isNew) kept.set(key.toString('hex'), { key, statement })
     }
     return [...kept.values()].map(({ key, statement }) => put(key, encodeStatement(statement)))
   }
@@ -81,6 +79,18 @@ export class StatementIndex {
       yield found
     }
   }
+}
+
+/** Whether a statement is of a shape that can be stored and lies within the content. */
+export function isWithin(resource: { lengthBytes: number }, statement: Statement): boolean {
+  const { firstIndex, hashes } = statement
+  return isStorableStatement(statement) && firstIndex + hashes.length <= segmentCount(resource.lengthBytes)
+}
+
+/** Whether a statement says something that what is stored under its key does not. */
+export function addsTo(stored: Buffer | undefined, statement: Statement): boolean {
+  const known = stored && decodeStatement(statement, stored)
+  return !known || !saysAsMuch(known, statement)
 }
 
 /** Whether `known` already says all that `given` says, in the same words. */

@@ -12,6 +12,7 @@ import { LastUse } from './last-use.ts'
 import { LocatedSegments } from './located.ts'
 import { Maintenance } from './maintenance.ts'
 import { markBuilt, type OpenedIndex, openIndex } from './open-index.ts'
+import { Placements } from './placement.ts'
 import { Protection } from './protection.ts'
 import { Recovery } from './recovery.ts'
 import { ResourceIndex } from './resource-index.ts'
@@ -87,7 +88,8 @@ async function assemble(
     },
     options,
   )
-  const commits = new Commits({ ...shared, room })
+  const placements = new Placements({ db, resources, log })
+  const commits = new Commits({ ...shared, placements, room })
   protection.onReleased((id) => room.noteReleased(id))
   const pinnedBytes = new PinnedBytes({ clock, index, protection, resources })
 

@@ -116,8 +116,8 @@ export class Store {
     return this.#pass(async () => {
       const { clock, lastUse, maintenance, segments, serial } = this.#parts
       throwIfAborted(options.signal)
-      if (options.expectVisibility === 'branch' && !(await segments.isForBranch(hash))) return null
-      const segment = await abortable(segments.read(hash), options.signal)
+      const read = options.expectVisibility === 'branch' ? segments.readForBranch(hash) : segments.read(hash)
+      const segment = await abortable(read, options.signal)
       if (segment !== null) lastUse.noteSegment(hash, clock.nowMs())
       if (lastUse.isFull) await serial.run(() => maintenance.flushUses())
       return segment

@@ -1,12 +1,15 @@
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { readdir, stat, symlink, truncate, unlink, writeFile } from 'node:fs/promises'
+import { appendFile, readdir, stat, symlink, truncate, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { type AgentKey, idFromBytes } from '../../src/content/ids.ts'
 import { createManifest } from '../../src/content/manifest.ts'
 import { signStatement } from '../../src/content/statement.ts'
 import { type Disk, systemDisk } from '../../src/store/disk.ts'
+import { decodeSegmentRow, encodeSegmentRow } from '../../src/store/index-codec.ts'
+import { IndexDb, put } from '../../src/store/index-db.ts'
+import { keys } from '../../src/store/index-keys.ts'
 import { Store, type StoreOptions } from '../../src/store/store.ts'
 import type { SegmentGone, StoreEvent } from '../../src/store/store-events.ts'
 import {
@@ -125,6 +128,8 @@ t.test('segments', async (t) => {
     t.same(await store.positions(resource.id), [{ start: 3, end: 4 }])
     t.equal(await store.commit(corrupt, { resource: resource.id, index: 0 }, { signal }), true)
     t.ok(await store.read(corrupt.hash, { signal }), 'it can be committed anew')
+    await appendFile(segmentPath(dataDir, sound.hash), 'x')
+    t.equal(await store.read(sound.hash, { signal }), null, 'a file that is longer than its segment is not sound')
   })
 
   await t.test('reads at the same time share one buffer; an aborted one does not disturb the others', async (t) => {
@@ -163,6 +168,86 @@ t.test('segments', async (t) => {
     t.ok(await forBranch())
     await store.commit(segment(2), { resource: record('unknown').id, index: 0 }, { signal })
     t.equal(await store.read(segment(2).hash, { signal, expectVisibility: 'branch' }), null, 'nobody permits it')
+  })
+
+  await t.test('permission follows visibility and references, whoever gave it first', async (t) => {
+    const { store, resource, dataDir } = await setUp(t)
+    const other = record('b')
+    await store.putResource(other)
+    const [one, two] = [segment(1), segment(2)]
+    const forBranch = async (of = one) =>
+      (await store.read(of.hash, { signal, expectVisibility: 'branch' })) === null ? 'refused' : 'given'
+    await store.commit(one, { resource: resource.id, index: 0 }, { signal })
+    await store.commit(one, { resource: other.id, index: 0 }, { signal })
+    await store.commit(two, { resource: other.id, index: 1 }, { signal })
+    t.equal(await forBranch(), 'given')
+    await store.putResource({ ...resource, visibility: 'private' })
+    t.equal(await forBranch(), 'given', 'the other resource permits it')
+    await store.putResource({ ...other, visibility: 'private' })
+    t.same(
+      [await forBranch(), await forBranch(two)],
+      ['refused', 'refused'],
+      'at once, for segments committed long ago',
+    )
+    await store.putResource({ ...other, visibility: 'branch' })
+    t.same([await forBranch(), await forBranch(two)], ['given', 'given'])
+
+    await store.removeResource(other.id)
+    t.equal(await forBranch(), 'refused')
+    await store.putResource(other)
+    t.equal(await forBranch(), 'refused', 'known again, but it references nothing')
+    await store.commit(one, { resource: other.id, index: 5 }, { signal })
+    t.equal(await forBranch(), 'given', 'a claim gives the permission back')
+    await store.commit(two, { resource: other.id, index: 5 }, { signal })
+    t.equal(await forBranch(), 'refused', 'its position has another segment now')
+
+    await store.commit(one, { resource: other.id, index: 6 }, { signal })
+    await store.close()
+    const again = await setUp(t, { dataDir })
+    t.ok(await again.store.read(one.hash, { signal, expectVisibility: 'branch' }), 'also after reopening')
+  })
+
+  await t.test('a row that names no grantor is served by its references', async (t) => {
+    const { store, fill, dataDir } = await setUp(t)
+    const [one] = await fill(1)
+    if (!one) throw new Error('nothing committed')
+    await store.close()
+    const db = await IndexDb.open(join(storeRoot(dataDir), 'index'), { onCorrupt: () => undefined })
+    const row = decodeSegmentRow(await db.get(keys.segment(one.hash)))
+    if (row === null) throw new Error('no row')
+    await db.write([put(keys.segment(one.hash), encodeSegmentRow({ ...row, grantor: null }))])
+    await db.close()
+    const again = await setUp(t, { dataDir })
+    t.ok(await again.store.read(one.hash, { signal, expectVisibility: 'branch' }))
+  })
+
+  await t.test('a commit asks the index once and writes one batch; a read asks once', async (t) => {
+    const { store, resource } = await setUp(t)
+    const calls: string[] = []
+    for (const name of ['get', 'getMany', 'has', 'pages', 'write'] as const) {
+      const original: (...args: never[]) => unknown = IndexDb.prototype[name]
+      const counted = function (this: IndexDb, ...args: never[]): unknown {
+        calls.push(name)
+        return original.apply(this, args)
+      }
+      Object.defineProperty(IndexDb.prototype, name, { value: counted, configurable: true, writable: true })
+      t.teardown(() => Object.defineProperty(IndexDb.prototype, name, { value: original }))
+    }
+    const commit = (number: number) => {
+      const it = segment(number)
+      const statement = signStatement(keyPair, resource.id, number, [it.hash])
+      return store.commit(it, { resource: resource.id, index: number, statement }, { signal })
+    }
+    await commit(0) // the first one also learns the resource's visibility and length
+    calls.length = 0
+    await commit(1)
+    t.same(calls, ['getMany', 'write'])
+    calls.length = 0
+    await store.read(segment(1).hash, { signal })
+    t.same(calls, ['get'])
+    calls.length = 0
+    await store.read(segment(1).hash, { signal, expectVisibility: 'branch' })
+    t.same(calls, ['get'])
   })
 
   await t.test('a position that gets another segment loses the old reference', async (t) => {
