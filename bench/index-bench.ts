@@ -17,7 +17,7 @@ import type { ResourceId, SegmentHash } from '../src/content/ids.ts'
 import { resourceId } from '../src/content/resource.ts'
 import { SEGMENT_BYTES } from '../src/content/segmentation.ts'
 import { verifySegment } from '../src/content/verify.ts'
-import { type Change, del, IndexDb } from '../src/store/index-db.ts'
+import { del, IndexDb, put } from '../src/store/index-db.ts'
 import { keys } from '../src/store/index-keys.ts'
 import { SegmentIndex } from '../src/store/segment-index.ts'
 import { Store } from '../src/store/store.ts'
@@ -88,13 +88,13 @@ async function make(dataDir: string): Promise<void> {
       const bytes = Buffer.from(`bench ${start + offset}`.padEnd(64))
       const { hash } = verifySegment(bytes, null)
       writeFileSync(join(segments, hash.slice(0, 2), hash), bytes)
-      return { hash, row: { lengthBytes: 64, lastUsedAtMs: 1_800_000_000_000 + start + offset } }
+      return { hash, row: { lengthBytes: 64, lastUsedAtMs: 1_800_000_000_000 + start + offset, grantor: id } }
     })
     await index.addUncounted(batch)
-    const references: Change[] = []
-    for (const [offset, { hash }] of batch.entries()) {
-      references.push(...(await index.referenceChanges(hash, { resource: id, index: start + offset })))
-    }
+    const references = batch.flatMap(({ hash }, offset) => {
+      const at = { resource: id, index: start + offset }
+      return [put(keys.reference(hash, at)), put(keys.position(at), Buffer.from(hash, 'hex'))]
+    })
     await db.write(references)
   }
   await index.recount()
