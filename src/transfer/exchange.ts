@@ -11,9 +11,7 @@ import type { KeyPair } from 'hypercore-crypto'
 import crypto from 'hypercore-crypto'
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
-import { Draft } from '../content/draft.ts'
 import { type AgentKey, idBytes, type ResourceId } from '../content/ids.ts'
-import { PositionSet } from '../content/position-set.ts'
 import { type Identification, identificationPayload } from '../content/resource.ts'
 import { type SegmentRange, segmentLength } from '../content/segmentation.ts'
 import { isStatementAuthentic, SIGNATURE_BYTES, type Statement } from '../content/statement.ts'
@@ -29,7 +27,8 @@ import type { Store } from '../store/store.ts'
 import type { Catalog } from './catalog.ts'
 import { Inquiry } from './inquiry.ts'
 import type { PeerLike, PeerLink } from './ports.ts'
-import { SharedResource } from './shared-resource.ts'
+import type { SharedResource } from './shared-resource.ts'
+import { SharedResources } from './shared-resources.ts'
 
 export interface ExchangeComponents {
   readonly store: Store
@@ -42,8 +41,6 @@ export interface ExchangeComponents {
   readonly log: Logger
 }
 
-/** Resources kept warm for neighbours' questions: at most 32 MiB of bits, usually a few KiB. */
-const MAX_IDLE_SHARED = 256
 /** Messages of one neighbour being worked on; more are dropped, and asked again by who needs them. */
 const MAX_PENDING_PER_PEER = 64
 /** Hashes per message: 128 KiB of the 256 KiB that a message may have. */
@@ -65,8 +62,7 @@ interface Question {
 export class Exchange {
   readonly #components: ExchangeComponents
   readonly #log: Logger
-  readonly #shared = new Map<ResourceId, Promise<SharedResource>>()
-  readonly #loaded = new Map<ResourceId, SharedResource>()
+  readonly #resources: SharedResources
   readonly #inquiries = new Map<string, Set<Inquiry>>()
   readonly #pending = new Map<AgentKey, number>()
   readonly #tasks = new Set<Promise<void>>()
@@ -81,6 +77,7 @@ export class Exchange {
   constructor(components: ExchangeComponents) {
     this.#components = components
     this.#log = components.log.child({ module: 'exchange' })
+    this.#resources = new SharedResources(components)
     const { link, store } = components
     this.#unsubscribe.push(
       store.on('lost', (events) => this.#withdraw(events)),
@@ -121,7 +118,7 @@ export class Exchange {
    * interested, unless the resource is private.
    */
   async acquire(record: ResourceRecord): Promise<SharedResource> {
-    const shared = await this.#load(record)
+    const shared = await this.#resources.load(record)
     shared.record = record
     shared.useCount++
     this.#components.catalog.put(record)
@@ -136,7 +133,7 @@ export class Exchange {
     shared.useCount--
     if (shared.useCount === 0) {
       if (shared.record.visibility === 'branch') this.#components.link?.broadcast(interest(shared, false))
-      this.#forgetIdle()
+      this.#resources.forgetIdle()
     }
   }
 
@@ -158,7 +155,7 @@ export class Exchange {
 
   /** Bytes of the resource that the store can serve now. */
   async heldBytes(record: ResourceRecord): Promise<number> {
-    const { holdings, draft } = await this.#load(record)
+    const { holdings, draft } = await this.#resources.load(record)
     let bytes = 0
     for (const index of holdings.values()) bytes += segmentLength(index, draft.lengthBytes)
     return bytes
@@ -167,7 +164,7 @@ export class Exchange {
   /** A resource was removed from the store: neighbours hear that it is gone. */
   async removed(record: ResourceRecord): Promise<void> {
     this.#components.catalog.remove(record)
-    const shared = this.#loaded.get(record.id)
+    const shared = this.#resources.get(record.id)
     if (!shared) return
     this.#sendGone(shared, shared.holdings.ranges())
     shared.holdings.deleteRange({ start: 0, end: shared.holdings.capacity })
@@ -179,53 +176,6 @@ export class Exchange {
     await Promise.allSettled(this.#tasks)
   }
 
-  #load(record: ResourceRecord): Promise<SharedResource> {
-    const existing = this.#shared.get(record.id)
-    if (existing) {
-      // Moves it to the young end: idle ones are forgotten from the old end.
-      this.#shared.delete(record.id)
-      this.#shared.set(record.id, existing)
-      return existing
-    }
-    const loading = this.#read(record)
-    this.#shared.set(record.id, loading)
-    loading.catch(() => this.#shared.delete(record.id))
-    return loading
-  }
-
-  async #read(record: ResourceRecord): Promise<SharedResource> {
-    const { store, catalog, self } = this.#components
-    const draft = new Draft(record.resource.lengthBytes, self)
-    for (const statement of await store.statements(record.id)) draft.add(statement)
-    const holdings = new PositionSet(draft.segmentCount)
-    const positions: number[] = []
-    const hashes = []
-    for (let index = 0; index < draft.segmentCount; index++) {
-      const entry = draft.entry(index)
-      if (!entry) continue
-      positions.push(index)
-      hashes.push(entry.hash)
-    }
-    const isHere = await store.hasMany(hashes)
-    for (const [at, index] of positions.entries()) if (isHere[at]) holdings.add(index)
-    const shared = new SharedResource(record, { key: catalog.resourceKey(record), draft, holdings })
-    this.#loaded.set(record.id, shared)
-    return shared
-  }
-
-  #forgetIdle(): void {
-    let idleCount = 0
-    for (const shared of this.#loaded.values()) if (shared.useCount === 0) idleCount++
-    for (const id of this.#shared.keys()) {
-      if (idleCount <= MAX_IDLE_SHARED) break
-      const shared = this.#loaded.get(id)
-      if (!shared || shared.useCount > 0) continue
-      this.#shared.delete(id)
-      this.#loaded.delete(id)
-      idleCount--
-    }
-  }
-
   #joined(peer: PeerLike): void {
     const { link } = this.#components
     for (const [location, inquiries] of this.#inquiries) {
@@ -235,7 +185,7 @@ export class Exchange {
       }
       if (inquiries.size === 0) this.#inquiries.delete(location)
     }
-    for (const shared of this.#loaded.values()) {
+    for (const shared of this.#resources.all()) {
       if (shared.useCount > 0 && shared.record.visibility === 'branch') link?.send(peer.key, interest(shared, true))
     }
   }
@@ -244,7 +194,7 @@ export class Exchange {
     for (const inquiries of this.#inquiries.values()) {
       for (const inquiry of inquiries) inquiry.answer(peer, null)
     }
-    for (const shared of this.#loaded.values()) {
+    for (const shared of this.#resources.all()) {
       shared.listeners.delete(peer)
       this.#questions.get(shared)?.delete(peer)
       if (shared.holders.delete(peer)) shared.changed()
@@ -296,13 +246,13 @@ export class Exchange {
         }
         return
       case 'have': {
-        const shared = this.#find(message.resource)
+        const shared = this.#resources.find(message.resource)
         if (shared) await this.#hear(shared, peer.key, message)
         else this.#keepForLater(peer.key, message)
         return
       }
       case 'gone': {
-        const shared = this.#find(message.resource)
+        const shared = this.#resources.find(message.resource)
         const positions = shared?.holders.get(peer.key)
         for (const range of message.ranges) positions?.deleteRange(range)
         shared?.changed()
@@ -312,7 +262,7 @@ export class Exchange {
         await this.#answerManifest(peer, message)
         return
       case 'manifest': {
-        const shared = this.#find(message.resource)
+        const shared = this.#resources.find(message.resource)
         if (!shared) return
         await this.#learn(shared, message.statements)
         if (this.#isAnswered(shared, peer.key) && message.nextIndex !== null) {
@@ -341,12 +291,6 @@ export class Exchange {
     this.#early.set(have.resource, early.set(peer, have))
   }
 
-  /** A running or warm resource by its wire name. */
-  #find(key: SharedResource['key']): SharedResource | undefined {
-    const id = this.#components.catalog.resource(key)
-    return id === undefined ? undefined : this.#loaded.get(id)
-  }
-
   async #record(key: SharedResource['key']): Promise<ResourceRecord | null> {
     const id = this.#components.catalog.resource(key)
     const record = id === undefined ? null : await this.#components.store.resource(id)
@@ -362,7 +306,7 @@ export class Exchange {
       link?.send(peer.key, { type: 'known', location: key, newest: null })
       return
     }
-    const shared = await this.#load(record)
+    const shared = await this.#resources.load(record)
     // Holdings first: when the answer arrives, whoever asked knows already where the bytes are.
     shared.listeners.add(peer.key)
     this.#sendHave(shared, peer.key)
@@ -376,12 +320,12 @@ export class Exchange {
   async #answerResource(peer: PeerLike, message: InterestMessage): Promise<void> {
     if (!message.resource) return
     if (!message.isWanted) {
-      this.#find(message.resource)?.listeners.delete(peer.key)
+      this.#resources.find(message.resource)?.listeners.delete(peer.key)
       return
     }
     const record = await this.#record(message.resource)
     if (!record) return
-    const shared = await this.#load(record)
+    const shared = await this.#resources.load(record)
     shared.listeners.add(peer.key)
     this.#sendHave(shared, peer.key)
   }
@@ -473,7 +417,7 @@ export class Exchange {
   #withdraw(events: readonly { readonly resource: ResourceId; readonly index: number }[]): void {
     const gone = new Map<SharedResource, SegmentRange[]>()
     for (const { resource, index } of events) {
-      const shared = this.#loaded.get(resource)
+      const shared = this.#resources.get(resource)
       if (!shared?.holdings.delete(index)) continue
       const ranges = gone.get(shared) ?? []
       ranges.push({ start: index, end: index + 1 })

@@ -1,0 +1,40 @@
+/** What is done once with a resource when its last segment has arrived. */
+import type { KeyPair } from 'hypercore-crypto'
+import type { AgentKey } from '../content/ids.ts'
+import { MAX_STATEMENT_HASHES, type Statement, signStatement } from '../content/statement.ts'
+import type { Store } from '../store/store.ts'
+import type { SharedResource } from './shared-resource.ts'
+
+/** All positions are known: the draft becomes a manifest, and what we signed one by one becomes a few statements. */
+export async function seal(
+  shared: SharedResource,
+  options: { readonly store: Store; readonly self: AgentKey; readonly keyPair: KeyPair; readonly sha256: string },
+): Promise<void> {
+  const { store, self, keyPair, sha256 } = options
+  const { record, draft } = shared
+  if (record.root === null && draft.isComplete) {
+    const all = await store.statements(record.id)
+    const own: Statement[] = []
+    let run: { firstIndex: number; hashes: Statement['hashes'][number][] } | null = null
+    const endRun = () => {
+      if (run) own.push(signStatement(keyPair, record.id, run.firstIndex, run.hashes))
+      run = null
+    }
+    for (let index = 0; index < draft.segmentCount; index++) {
+      const entry = draft.entry(index)
+      const isOwn = entry?.signer === self
+      if (!entry || !isOwn || (run && run.hashes.length >= MAX_STATEMENT_HASHES)) endRun()
+      if (!entry || !isOwn) continue
+      run ??= { firstIndex: index, hashes: [] }
+      run.hashes.push(entry.hash)
+    }
+    endRun()
+    await store.replaceStatements(record.id, [...own, ...all.filter((statement) => statement.signer !== self)])
+    await store.sealManifest(record.id, draft.seal())
+  }
+  const sealed = await store.resource(record.id)
+  if (sealed) {
+    shared.record = { ...sealed, sha256 }
+    await store.putResource(shared.record)
+  }
+}

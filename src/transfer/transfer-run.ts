@@ -1,0 +1,457 @@
+/**
+ * One call of `Transfers.run`: identifies, follows the generations of a changing origin, checks the digest of the whole,
+ * and tells progress. The segments themselves are segmented-transfer.ts's affair.
+ */
+import type { KeyPair } from 'hypercore-crypto'
+import type { Logger } from 'pino'
+import type { Clock, Random } from '../clock.ts'
+import type { AgentKey } from '../content/ids.ts'
+import type { Resource } from '../content/resource.ts'
+import { resourceId } from '../content/resource.ts'
+import type { SegmentPool } from '../content/segment-pool.ts'
+import { isShorthaulError, redactUrl, ShorthaulError } from '../errors.ts'
+import type { Origin, OriginFacts, OriginRequest, OriginStream } from '../origin/origin.ts'
+import type { ResourceRecord } from '../store/records.ts'
+import type { Store } from '../store/store.ts'
+import { TokenBucket } from '../throttle/token-bucket.ts'
+import { Committer } from './commit.ts'
+import type { Exchange } from './exchange.ts'
+import { OriginFetcher } from './fetch-origin.ts'
+import { fetchStream } from './fetch-stream.ts'
+import { identify, recordOf, resourceOf, signIdentification } from './identify.ts'
+import type { Inquiry } from './inquiry.ts'
+import type { PeerLane, PeerLink, PeerRecord } from './ports.ts'
+import type { Delivery, TransferEvent, TransferNote, TransferRequest } from './request.ts'
+import { seal } from './seal.ts'
+import { SegmentedTransfer } from './segmented-transfer.ts'
+import type { SharedResource } from './shared-resource.ts'
+import { Tally } from './tally.ts'
+
+export interface TransfersComponents {
+  readonly store: Store
+  readonly origin: Origin
+  readonly exchange: Exchange
+  /** Null: peers are switched off. */
+  readonly link: PeerLink | null
+  readonly lane: PeerLane | null
+  readonly book: PeerRecord
+  readonly pool: SegmentPool
+  readonly keyPair: KeyPair
+  readonly self: AgentKey
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Logger
+}
+
+export interface TransfersOptions {
+  readonly isAttestedTrusted: boolean
+  readonly originConnections: number
+  /** Content below this does not wait for neighbours: waiting costs more than it saves. */
+  readonly minClaimBytes: number
+}
+
+export interface RunOptions {
+  readonly signal: AbortSignal
+  readonly onEvent: (event: TransferEvent) => void
+  /**
+   * False for a user who shares the agent with others: private content is had from the origin only, which decides, and
+   * the agent's credentials are not used.
+   */
+  readonly isOwner: boolean
+}
+
+/** A changed origin is followed this often before we say that it changes faster than we can fetch. */
+const MAX_GENERATIONS = 4
+/** Neighbours have this long to say what they know before the origin is asked for content; most answer within one RTT. */
+const NEIGHBOURS_ANSWER_MS = 150
+/** Without the origin: how long to look for somebody who has it. Covers discovery of an agent that just started. */
+const OFFLINE_PATIENCE_MS = 4000
+const PROGRESS_INTERVAL_MS = 200
+
+/** The state of one `run`. */
+export class TransferRun {
+  readonly tally: Tally
+  readonly #c: TransfersComponents
+  readonly #o: TransfersOptions
+  readonly #request: TransferRequest
+  readonly #delivery: Delivery
+  readonly #options: RunOptions
+  readonly #log: Logger
+  readonly #limiter: TokenBucket | null
+  readonly #said = new Set<string>()
+  #lengthBytes: number | null = null
+
+  constructor(
+    components: TransfersComponents,
+    settings: TransfersOptions,
+    run: { request: TransferRequest; delivery: Delivery; options: RunOptions; log: Logger },
+  ) {
+    this.#c = components
+    this.#o = settings
+    this.#request = run.request
+    this.#delivery = run.delivery
+    this.#options = run.options
+    this.#log = run.log
+    this.tally = new Tally(components.clock)
+    const { originMaxBytesPerSec } = run.request
+    this.#limiter = originMaxBytesPerSec === null ? null : new TokenBucket(components.clock, originMaxBytesPerSec)
+  }
+
+  async complete(): Promise<{ bytes: number; sha256: string }> {
+    for (let generation = 1; ; generation++) {
+      try {
+        return await this.#completeGeneration()
+      } catch (error) {
+        if (!isShorthaulError(error, 'SHORTHAUL_ORIGIN_CHANGED') || generation >= MAX_GENERATIONS) throw error
+        this.#note({
+          event: 'note',
+          note: 'origin-changed',
+          message: 'The resource changed at the origin: starting over with the new one',
+        })
+        this.tally.restart()
+        await this.#delivery.restart()
+      }
+    }
+  }
+
+  async #completeGeneration(): Promise<{ bytes: number; sha256: string }> {
+    const { url, sha256 } = this.#request
+    const pinned = sha256 ? await this.#c.store.resourceBySha256(sha256) : null
+    if (pinned?.root && this.#mayUse(pinned)) {
+      // The digest names the bytes: what the URL says today does not matter.
+      const done = await this.#fromCacheAlone(pinned)
+      if (done) return done
+    }
+    const question = this.#mayAskNeighbours() ? this.#c.exchange.ask(url, '') : null
+    try {
+      return await this.#identifyAndFetch(question?.inquiry ?? null)
+    } finally {
+      question?.end()
+    }
+  }
+
+  async #identifyAndFetch(inquiry: Inquiry | null): Promise<{ bytes: number; sha256: string }> {
+    const { url, useOrigin } = this.#request
+    const { origin, store, link } = this.#c
+    if (!useOrigin) return this.#segmented(await this.#identifyOffline(inquiry), { facts: null, stream: null, inquiry })
+
+    const isAlone = !this.#request.usePeers || !link || link.peers().length === 0
+    const isUnseen = (await store.newestAt(url, '')) === null
+    const { facts, stream } = await this.#identified({ isFirstGetAllowed: isAlone && isUnseen })
+    try {
+      for (const degradation of facts.degradations) this.#noteDegradation(degradation)
+      if (facts.privateReason !== null) {
+        this.#note({ event: 'note', note: 'private', message: `Not shared with the branch: ${facts.privateReason}` })
+      }
+      const resource = resourceOf(url, facts)
+      if (!resource) return await this.#streamed(stream ?? (await origin.open(this.#originRequest(), this.#options)))
+      return await this.#segmented(await this.#recordIdentified(resource, facts), { facts, stream, inquiry })
+    } finally {
+      await stream?.cancel()
+    }
+  }
+
+  /** Identification is retried like any other request to the origin: a passing fault must not end a fetch. */
+  async #identified(options: {
+    isFirstGetAllowed: boolean
+  }): Promise<{ facts: OriginFacts; stream: OriginStream | null }> {
+    const { clock, random } = this.#c
+    const { signal } = this.#options
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await identify(this.#c.origin, this.#originRequest(), { ...options, signal })
+      } catch (error) {
+        const retryAfterMs = isShorthaulError(error) ? error.details.retryAfterMs : undefined
+        const waitMs = Math.max(
+          500 * 2 ** (attempt - 1) * (0.5 + random()),
+          typeof retryAfterMs === 'number' ? retryAfterMs : 0,
+        )
+        if (signal.aborted || !isShorthaulError(error) || !error.retryable || attempt >= 4 || waitMs > 30_000)
+          throw error
+        this.#note({ event: 'note', note: 'origin-retry', message: error.message })
+        await clock.sleep(waitMs, { signal })
+      }
+    }
+  }
+
+  async #recordIdentified(resource: Resource, facts: OriginFacts): Promise<ResourceRecord> {
+    const { store, clock, keyPair, self } = this.#c
+    const record = recordOf(resource, {
+      previous: await store.resource(resourceId(resource)),
+      visibility: facts.visibility,
+      finalUrl: facts.finalUrl,
+      identification: signIdentification(resource, { freshUntilMs: facts.freshUntilMs, keyPair, self, clock }),
+      nowMs: clock.nowMs(),
+    })
+    await store.putResource(record)
+    return record
+  }
+
+  /** --no-origin: the newest generation that this store or the branch knows. */
+  async #identifyOffline(inquiry: Inquiry | null): Promise<ResourceRecord> {
+    const { store, clock } = this.#c
+    const { url } = this.#request
+    const newest = await store.newestAt(url, '')
+    const own = newest && this.#mayUse(newest) ? newest : null
+    if (inquiry && !own?.root) {
+      const deadlineMs = clock.monotonicMs() + OFFLINE_PATIENCE_MS
+      while (inquiry.newest() === null && clock.monotonicMs() < deadlineMs) {
+        await clock.sleep(20, this.#options)
+      }
+    }
+    const told = inquiry?.newest() ?? null
+    const isTold = told !== null && (!own?.identification || told.seenAtMs > own.identification.seenAtMs)
+    if (!isTold) {
+      if (own) return own
+      throw new ShorthaulError(
+        'SHORTHAUL_ORIGIN_DISALLOWED',
+        `Cannot fetch ${redactUrl(url)} without the origin: nobody in this branch knows it`,
+      )
+    }
+    const resource: Resource = { url, selection: '', validator: told.validator, lengthBytes: told.lengthBytes }
+    const record = recordOf(resource, {
+      previous: await store.resource(resourceId(resource)),
+      visibility: 'branch',
+      finalUrl: url,
+      identification: told,
+      nowMs: clock.nowMs(),
+    })
+    await store.putResource(record)
+    return record
+  }
+
+  async #segmented(
+    record: ResourceRecord,
+    found: { facts: OriginFacts | null; stream: OriginStream | null; inquiry: Inquiry | null },
+  ): Promise<{ bytes: number; sha256: string }> {
+    const { exchange, store } = this.#c
+    const { lengthBytes } = record.resource
+    this.#lengthBytes = lengthBytes
+    const shared = await exchange.acquire(record)
+    const release = store.hold(record.id)
+    try {
+      await this.#delivery.begin({ resource: record.id, lengthBytes })
+      await this.#fetchSegments(shared, found)
+      const sha256 = await this.#checked(shared, { declared: found.facts?.declaredSha256 ?? null, found })
+      await seal(shared, { ...this.#c, sha256 })
+      await this.#delivery.complete(lengthBytes)
+      this.#progress()
+      return { bytes: lengthBytes, sha256 }
+    } finally {
+      release()
+      exchange.release(shared)
+      if (this.#delivery.localPath !== null) await store.forgetLocated(this.#delivery.localPath)
+    }
+  }
+
+  async #fetchSegments(
+    shared: SharedResource,
+    found: { facts: OriginFacts | null; stream: OriginStream | null; inquiry: Inquiry | null },
+  ): Promise<void> {
+    const { clock, random } = this.#c
+    const { signal } = this.#options
+    const note = (event: TransferNote) => this.#note(event)
+    const originFetcher = found.facts
+      ? new OriginFetcher(
+          {
+            origin: this.#c.origin,
+            request: this.#originRequest(),
+            resource: shared.record.resource,
+            acceptsRanges: found.facts.acceptsRanges !== false,
+          },
+          { clock, random, tally: this.tally, pool: this.#c.pool, limiter: this.#limiter, note },
+          { maxStreams: this.#o.originConnections },
+        )
+      : null
+    const isShared = shared.record.visibility === 'branch' && this.#request.usePeers
+    await new SegmentedTransfer(
+      {
+        ...this.#c,
+        link: isShared ? this.#c.link : null,
+        lane: isShared ? this.#c.lane : null,
+        log: this.#log,
+        committer: new Committer({ ...this.#c, delivery: this.#delivery, log: this.#log, note }, shared, { signal }),
+        originFetcher,
+        delivery: this.#delivery,
+        tally: this.tally,
+        note,
+      },
+      shared,
+      {
+        isAttestedTrusted: this.#o.isAttestedTrusted || this.#request.sha256 !== null,
+        self: this.#c.self,
+        firstStream: found.stream,
+        originHold: this.#originHold(shared, found.inquiry),
+        patienceMs: OFFLINE_PATIENCE_MS,
+        signal,
+      },
+    ).run()
+  }
+
+  /** Neighbours that are connected get one short chance to say what they have before content is asked of the origin. */
+  async #originHold(shared: SharedResource, inquiry: Inquiry | null): Promise<void> {
+    if (!inquiry || shared.record.resource.lengthBytes < this.#o.minClaimBytes) return
+    if (!inquiry.isAnswered) {
+      let off = () => {}
+      const answered = new Promise<void>((resolve) => {
+        off = inquiry.onAnswer(() => {
+          if (inquiry.isAnswered) resolve()
+        })
+      })
+      await Promise.race([answered, this.#c.clock.sleep(NEIGHBOURS_ANSWER_MS, this.#options)])
+      off()
+    }
+  }
+
+  /**
+   * The digest of the whole against what was pinned or declared. When neighbours' bytes took part, all that rests on
+   * their word is forgotten and fetched from the origin, once: the result is right or there is none.
+   */
+  async #checked(
+    shared: SharedResource,
+    options: {
+      declared: string | null
+      found: { facts: OriginFacts | null; inquiry: Inquiry | null }
+    },
+  ): Promise<string> {
+    const { lengthBytes } = shared.record.resource
+    const expected = this.#request.sha256 ?? options.declared
+    let sha256 = await this.#delivery.digest(lengthBytes)
+    if (expected === null || sha256 === expected) return sha256
+    const foreign: number[] = []
+    for (let index = 0; index < shared.draft.segmentCount; index++) {
+      if (shared.draft.entry(index)?.signer !== this.#c.self) foreign.push(index)
+    }
+    if (foreign.length > 0 && options.found.facts) {
+      this.#log.warn(
+        { expected, found: sha256, segments: foreign.length },
+        'content does not have its digest, asking the origin again',
+      )
+      for (const index of foreign) shared.draft.dispute(index)
+      this.tally.restart()
+      await this.#delivery.restart()
+      await this.#delivery.begin({ resource: shared.record.id, lengthBytes })
+      await this.#fetchSegments(shared, { ...options.found, stream: null })
+      sha256 = await this.#delivery.digest(lengthBytes)
+      if (sha256 === expected) return sha256
+    }
+    if (expected === options.declared) await this.#discard(shared.record)
+    // A digest that only the user gave may be mistyped: what the origin serves stays cached, for others and for later.
+    else await this.#delivery.restart()
+    throw digestMismatch(expected, sha256)
+  }
+
+  async #discard(record: ResourceRecord): Promise<void> {
+    await this.#c.exchange.removed(record)
+    await this.#c.store.removeResource(record.id)
+    await this.#delivery.restart()
+  }
+
+  /** Everything is here already and the digest says that it is right: no question to anybody. */
+  async #fromCacheAlone(record: ResourceRecord): Promise<{ bytes: number; sha256: string } | null> {
+    const manifest = await this.#c.store.manifest(record.id)
+    if (!manifest) return null
+    const isHere = await this.#c.store.hasMany(manifest.hashes)
+    if (!isHere.every(Boolean)) return null
+    try {
+      return await this.#segmented(record, { facts: null, stream: null, inquiry: null })
+    } catch (error) {
+      if (!isShorthaulError(error, 'SHORTHAUL_ORIGIN_DISALLOWED')) throw error
+      this.tally.restart() // a segment was lost or corrupt: the long way then
+      await this.#delivery.restart()
+      return null
+    }
+  }
+
+  async #streamed(stream: OriginStream): Promise<{ bytes: number; sha256: string }> {
+    const { delivery, tally } = { delivery: this.#delivery, tally: this.tally }
+    this.#lengthBytes = stream.facts.lengthBytes
+    await delivery.restart() // a left-over part cannot be told from another generation
+    await delivery.begin({ resource: null, lengthBytes: null })
+    const lengthBytes = await fetchStream(stream, {
+      delivery,
+      tally,
+      limiter: this.#limiter,
+      pool: this.#c.pool,
+      signal: this.#options.signal,
+    })
+    const sha256 = await delivery.digest(lengthBytes)
+    const expected = this.#request.sha256 ?? stream.facts.declaredSha256
+    if (expected !== null && sha256 !== expected) {
+      await delivery.restart()
+      throw digestMismatch(expected, sha256)
+    }
+    await delivery.complete(lengthBytes)
+    this.#lengthBytes = lengthBytes
+    this.#progress()
+    return { bytes: lengthBytes, sha256 }
+  }
+
+  #originRequest(): OriginRequest {
+    const { url, headers } = this.#request
+    return { url, headers, useAgentCredentials: this.#options.isOwner }
+  }
+
+  #mayUse(record: ResourceRecord): boolean {
+    return record.visibility === 'branch' || this.#options.isOwner
+  }
+
+  /** Requests that carry secrets are private whatever the answer says: nobody need be asked. */
+  #mayAskNeighbours(): boolean {
+    if (!this.#request.usePeers || !this.#c.link) return false
+    const { username, password } = new URL(this.#request.url)
+    return username === '' && password === '' && this.#request.headers.length === 0
+  }
+
+  #noteDegradation(degradation: OriginFacts['degradations'][number]): void {
+    this.#note({ event: 'note', note: degradation, message: DEGRADATION_TEXT[degradation] })
+  }
+
+  /** Once per kind (and peer) and transfer. */
+  #note(note: TransferNote): void {
+    const key = note.note === 'origin-retry' ? `${note.note}/${note.message}` : `${note.note}/${note.peer ?? ''}`
+    if (this.#said.has(key)) return
+    this.#said.add(key)
+    this.#options.onEvent(note)
+  }
+
+  /** Until `signal` aborts; never rejects. */
+  async tellProgress(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      try {
+        await this.#c.clock.sleep(PROGRESS_INTERVAL_MS, { signal })
+      } catch {
+        return
+      }
+      this.#progress()
+    }
+  }
+
+  #progress(): void {
+    this.#options.onEvent({
+      event: 'progress',
+      bytesDone: this.tally.deliveredBytes,
+      bytesTotal: this.#lengthBytes,
+      bytesPerSec: Math.round(this.tally.bytesPerSec()),
+      sources: this.tally.sources,
+    })
+  }
+}
+
+const DEGRADATION_TEXT: Record<OriginFacts['degradations'][number], string> = {
+  'no-head': 'The origin does not answer HEAD: asked with a small GET instead',
+  'no-range': 'The origin does not do ranges: one stream, and resuming starts over',
+  'no-length': 'The origin does not say the length: one stream, not shared and not resumable',
+  'no-validator': 'The origin gives no validator: not shared and not resumable',
+  'weak-validator': 'The origin gives only a weak ETag, which does not identify bytes',
+}
+
+function digestMismatch(expected: string, found: string): ShorthaulError {
+  return new ShorthaulError(
+    'SHORTHAUL_DIGEST_MISMATCH',
+    `Cannot accept the content: its SHA-256 is ${found}, expected ${expected}`,
+    {
+      details: { expected, found },
+    },
+  )
+}
