@@ -142,8 +142,9 @@ export class Agent {
       const secret = config.branch.secretFile
         ? await readSecret(config.branch.secretFile)
         : await ensureUserSecret(config.dataDir)
+      const pool = new SegmentPool()
       const store = await Store.open(
-        { clock, log },
+        { clock, log, pool },
         {
           dataDir: config.dataDir,
           maxBytes: config.cache.maxBytes,
@@ -159,7 +160,6 @@ export class Agent {
       const origins = await Origins.open({ clock, log }, originOptions(config, env))
       opened.push(() => origins.close())
       const book = new PeerBook({ clock })
-      const pool = new SegmentPool()
       const lane = new LaneClient({ clock, log }, LANE_CLIENT)
       opened.push(() => lane.close())
       const link = usePeers ? new DeferredLink() : null
@@ -412,6 +412,7 @@ export class Agent {
               log,
               offers,
               read: wrap ? wrap(read) : read,
+              onSent: (bytes) => store.release(bytes),
               onServed: (_peer, servedBytes) => ledger.add({ servedBytes }),
             },
             {

@@ -9,21 +9,23 @@
  */
 import { SEGMENT_BYTES } from './segmentation.ts'
 
+/** One byte more than a segment: a reader asks for it to see that a file ends where it should. */
+const CAPACITY_BYTES = SEGMENT_BYTES + 1
 /** 24 MiB: what one busy transfer and eight uploads have in use at a time. */
 const MAX_IDLE = 24
 
 export class SegmentPool {
   readonly #idle: ArrayBuffer[] = []
 
-  /** @param lengthBytes up to SEGMENT_BYTES. The content is whatever was there before. */
+  /** @param lengthBytes up to SEGMENT_BYTES + 1. The content is whatever was there before. */
   take(lengthBytes: number): Uint8Array {
-    return new Uint8Array(this.#idle.pop() ?? new ArrayBuffer(SEGMENT_BYTES), 0, lengthBytes)
+    return new Uint8Array(this.#idle.pop() ?? new ArrayBuffer(CAPACITY_BYTES), 0, lengthBytes)
   }
 
   /** Takes back what `take` gave; anything else is left alone. */
   give(bytes: Uint8Array): void {
     const { buffer } = bytes
-    if (!(buffer instanceof ArrayBuffer) || buffer.byteLength !== SEGMENT_BYTES || bytes.byteOffset !== 0) return
+    if (!(buffer instanceof ArrayBuffer) || buffer.byteLength !== CAPACITY_BYTES || bytes.byteOffset !== 0) return
     if (this.#idle.length < MAX_IDLE && !this.#idle.includes(buffer)) this.#idle.push(buffer)
   }
 }

@@ -30,6 +30,8 @@ export interface LaneResponderComponents {
   readonly read: ReadForPeer
   readonly onServed?: ((peer: AgentKey, bytes: number) => void) | undefined
   readonly pace?: Pace | undefined
+  /** What `read` gave was sent whole and is no longer looked at. */
+  readonly onSent?: ((bytes: Uint8Array) => void) | undefined
 }
 
 export const SEGMENTS_PATH = '/segments/'
@@ -72,7 +74,7 @@ export class LaneResponder {
     response: ServerResponse,
     wanted: { hash: SegmentHash; peer: AgentKey; range: string | undefined },
   ): Promise<void> {
-    const { clock, log, watch, onServed, pace } = this.#components
+    const { clock, log, watch, onServed, onSent, pace } = this.#components
     const { peer } = wanted
     const gone = new AbortController()
     const upload = new LaneUpload({ response }, { deadlineMs: clock.monotonicMs() + UPLOAD_DEADLINE_MS })
@@ -87,6 +89,7 @@ export class LaneResponder {
       if (body === null) return
       watch.add(upload)
       await upload.send(body, { pace, signal: gone.signal })
+      onSent?.(bytes)
     } catch (error) {
       // Head and part of the body may be out: a broken connection is the only way to say so.
       response.destroy()

@@ -48,6 +48,8 @@ export interface LaneServerComponents {
   readonly onServed?: (peer: AgentKey, bytes: number) => void
   /** Budget for uploads; without it they go as fast as they can. */
   readonly pace?: Pace
+  /** What `read` gave was sent whole and is no longer looked at. */
+  readonly onSent?: (bytes: Uint8Array) => void
 }
 
 const MAX_PENDING = 64

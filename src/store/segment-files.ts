@@ -8,6 +8,7 @@ import { constants } from 'node:fs'
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseId, type SegmentHash } from '../content/ids.ts'
+import type { SegmentPool } from '../content/segment-pool.ts'
 import { systemCode } from '../errors.ts'
 import type { Disk } from './disk.ts'
 
@@ -27,7 +28,7 @@ export interface FileRange {
 }
 
 /** @returns exactly the range's bytes, or null when they are not there. Other failures reject with the system's error. */
-export async function readRange(range: FileRange): Promise<Uint8Array | null> {
+export async function readRange(range: FileRange, pool: SegmentPool): Promise<Uint8Array | null> {
   let file: FileHandle
   try {
     file = await open(range.path, READ_FLAGS)
@@ -37,7 +38,7 @@ export async function readRange(range: FileRange): Promise<Uint8Array | null> {
   }
   try {
     // A whole file is asked for one byte more than it should have: that says whether it ends here, without a stat.
-    const bytes = Buffer.allocUnsafeSlow(range.lengthBytes + (range.isWholeFile ? 1 : 0))
+    const bytes = pool.take(range.lengthBytes + (range.isWholeFile ? 1 : 0))
     let done = 0
     // A short read says that the file ends; a signal or a network file system may cut one short as well, so ask again.
     while (done < bytes.byteLength) {
@@ -58,13 +59,16 @@ export async function readRange(range: FileRange): Promise<Uint8Array | null> {
 export class SegmentFiles {
   readonly #segments: string
   readonly #temp: string
+  readonly #pool: SegmentPool
   readonly #mark: string
   readonly #disk: Disk
   readonly #madeShards = new Set<string>()
   readonly #activeTemps = new Set<string>()
   #nextTemp = 0
 
-  private constructor(disk: Disk, root: string) {
+  private constructor(components: { disk: Disk; pool: SegmentPool }, root: string) {
+    const { disk, pool } = components
+    this.#pool = pool
     this.#disk = disk
     this.#segments = join(root, 'segments')
     this.#temp = join(root, 'temp')
@@ -72,8 +76,8 @@ export class SegmentFiles {
   }
 
   /** @param root `<dataDir>/store/v1`; created when missing */
-  static async open(disk: Disk, root: string): Promise<SegmentFiles> {
-    const files = new SegmentFiles(disk, root)
+  static async open(components: { disk: Disk; pool: SegmentPool }, root: string): Promise<SegmentFiles> {
+    const files = new SegmentFiles(components, root)
     await mkdir(files.#segments, { recursive: true, mode: 0o700 })
     await mkdir(files.#temp, { recursive: true, mode: 0o700 })
     return files
@@ -112,7 +116,7 @@ export class SegmentFiles {
   }
 
   read(hash: SegmentHash, lengthBytes: number): Promise<Uint8Array | null> {
-    return readRange({ path: this.path(hash), offset: 0, lengthBytes, isWholeFile: true })
+    return readRange({ path: this.path(hash), offset: 0, lengthBytes, isWholeFile: true }, this.#pool)
   }
 
   async remove(hash: SegmentHash): Promise<void> {

@@ -10,6 +10,7 @@
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
 import type { ResourceId, SegmentHash } from '../content/ids.ts'
+import type { SegmentPool } from '../content/segment-pool.ts'
 import { SEGMENT_BYTES, type SegmentRange } from '../content/segmentation.ts'
 import { type VerifiedSegment, verifySegment } from '../content/verify.ts'
 import { isShorthaulError, localIoError } from '../errors.ts'
@@ -33,6 +34,7 @@ export interface SegmentsComponents {
   readonly located: LocatedSegments
   readonly protection: Protection
   readonly events: StoreEvents
+  readonly pool: SegmentPool
 }
 
 export class Segments {
@@ -84,7 +86,7 @@ export class Segments {
   }
 
   async #read(hash: SegmentHash, row: SegmentRow | null): Promise<VerifiedSegment | null> {
-    const { serial, located } = this.#components
+    const { serial, located, pool } = this.#components
     if (!this.#doomed.has(hash)) {
       if (row !== null) {
         const found = await this.#readFile(hash, row.lengthBytes)
@@ -96,7 +98,7 @@ export class Segments {
     const inPart = located.get(hash)
     if (inPart === undefined) return null
     const { range } = inPart
-    const bytes = await readRange(range).catch((error: unknown) => {
+    const bytes = await readRange(range, pool).catch((error: unknown) => {
       throw localIoError('read', range.path, error, 'SHORTHAUL_STORE_IO')
     })
     const segment = bytes === null ? null : verifiedOrNull(bytes, hash)

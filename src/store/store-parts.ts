@@ -2,6 +2,7 @@
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
 import type { ResourceId } from '../content/ids.ts'
+import type { SegmentPool } from '../content/segment-pool.ts'
 import { segmentLength } from '../content/segmentation.ts'
 import { isShorthaulError } from '../errors.ts'
 import { Commits } from './commits.ts'
@@ -28,6 +29,8 @@ export interface PartsComponents {
   readonly clock: Clock
   readonly log: Logger
   readonly disk: Disk
+  /** Buffers for reading. */
+  readonly pool: SegmentPool
 }
 
 export interface PartsOptions {
@@ -44,7 +47,7 @@ const PINNED_CACHED_MS = 10_000
 /** The index is open, and recovered or built again, when this resolves; nothing is left open when it rejects. */
 export async function openParts(components: PartsComponents, options: PartsOptions) {
   const { root } = options
-  const files = await SegmentFiles.open(components.disk, root)
+  const files = await SegmentFiles.open(components, root)
   const opened = await openIndex(components, { root })
   try {
     return await assemble(components, { ...options, opened, files })
@@ -78,7 +81,7 @@ async function assemble(
   const protection = new Protection(await resources.pins())
   const index = await SegmentIndex.open(db)
   const shared = { clock, log, serial, db, files, index, resources, statements, located, protection, events, lastUse }
-  const segments = new Segments(shared)
+  const segments = new Segments({ ...shared, pool: components.pool })
   const recovery = new Recovery({ ...shared, segments })
   const room = new Room(
     {

@@ -14,6 +14,7 @@ import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
 import type { ResourceId, SegmentHash } from '../content/ids.ts'
 import type { Manifest } from '../content/manifest.ts'
+import { SegmentPool } from '../content/segment-pool.ts'
 import type { SegmentRange } from '../content/segmentation.ts'
 import type { Statement } from '../content/statement.ts'
 import type { VerifiedSegment } from '../content/verify.ts'
@@ -55,11 +56,18 @@ export class Store {
   readonly #root: string
   readonly #releaseDir: () => void
   readonly #gate = new Gate()
+  readonly #pool: SegmentPool
+  /** How many callers of `read` have each buffer, which reads of one segment at the same time share. */
+  readonly #readers = new WeakMap<ArrayBufferLike, number>()
   readonly #background: Promise<void>
   readonly #stopping = new AbortController()
   #closing: Promise<void> | null = null
 
-  private constructor(parts: StoreParts, options: StoreOptions & { root: string; releaseDir: () => void }) {
+  private constructor(
+    parts: StoreParts,
+    options: StoreOptions & { root: string; releaseDir: () => void; pool: SegmentPool },
+  ) {
+    this.#pool = options.pool
     this.#parts = parts
     this.#options = options
     this.#root = options.root
@@ -73,19 +81,19 @@ export class Store {
    * @throws SHORTHAUL_DATA_DIR_IN_USE (`details.pid`), SHORTHAUL_STORE_IO, SHORTHAUL_STORE_VERSION, SHORTHAUL_DISK_FULL
    */
   static async open(
-    components: { clock: Clock; log: Logger; disk?: Disk | undefined },
+    components: { clock: Clock; log: Logger; disk?: Disk | undefined; pool?: SegmentPool | undefined },
     options: StoreOptions,
   ): Promise<Store> {
-    const { clock } = components
+    const { clock, disk = systemDisk, pool = new SegmentPool() } = components
     const log = components.log.child({ module: 'store' })
     const root = await makeRoot(options.dataDir)
     const releaseDir = claimDir(root)
     if (releaseDir === null) throw await inUseError(options.dataDir, root)
     try {
       await checkVersion(root, log)
-      const parts = await openParts({ clock, log, disk: components.disk ?? systemDisk }, { ...options, root })
+      const parts = await openParts({ clock, log, disk, pool }, { ...options, root })
       await writeOwner(root, clock).catch((err: unknown) => log.warn({ err }, 'owner file not written'))
-      return new Store(parts, { ...options, root, releaseDir })
+      return new Store(parts, { ...options, root, releaseDir, pool })
     } catch (error) {
       releaseDir()
       if (isShorthaulError(error, 'SHORTHAUL_DATA_DIR_IN_USE')) throw await inUseError(options.dataDir, root, error)
@@ -118,10 +126,30 @@ export class Store {
       throwIfAborted(options.signal)
       const read = options.expectVisibility === 'branch' ? segments.readForBranch(hash) : segments.read(hash)
       const segment = await abortable(read, options.signal)
-      if (segment !== null) lastUse.noteSegment(hash, clock.nowMs())
+      if (segment !== null) {
+        lastUse.noteSegment(hash, clock.nowMs())
+        const { buffer } = segment.bytes
+        this.#readers.set(buffer, (this.#readers.get(buffer) ?? 0) + 1)
+      }
       if (lastUse.isFull) await serial.run(() => maintenance.flushUses())
       return segment
     })
+  }
+
+  /**
+   * Gives the bytes of a segment from `read` back, to be overwritten by later reads: once for each read, and only when
+   * the caller, and whoever it gave them to, no longer looks at them. Optional; bytes from elsewhere are left alone.
+   */
+  release(bytes: Uint8Array): void {
+    const { buffer } = bytes
+    const readers = this.#readers.get(buffer)
+    if (readers === undefined) return
+    if (readers > 1) {
+      this.#readers.set(buffer, readers - 1)
+      return
+    }
+    this.#readers.delete(buffer)
+    this.#pool.give(bytes)
   }
 
   /**

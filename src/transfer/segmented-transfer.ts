@@ -265,6 +265,7 @@ export class SegmentedTransfer {
       return false
     }
     await this.#c.delivery.write(index, segment)
+    this.#c.store.release(segment.bytes)
     this.#delivered(index, 'cache')
     return true
   }
