@@ -3,9 +3,19 @@ import type { Clock } from '../clock.ts'
 import type { SegmentHash } from '../content/ids.ts'
 import type { SegmentPool } from '../content/segment-pool.ts'
 import { type VerifiedSegment, verifySegment } from '../content/verify.ts'
-import { isShorthaulError } from '../errors.ts'
+import { type ErrorCode, isShorthaulError } from '../errors.ts'
 import type { LaneEndpointLike, PeerLane, PeerRecord } from './ports.ts'
 import type { Tally } from './tally.ts'
+
+/** What each failure is charged as; others (an abort) are nobody's fault. */
+const FAILURE_KINDS: Partial<Record<ErrorCode, Parameters<PeerRecord['failed']>[1]>> = {
+  SHORTHAUL_SEGMENT_CORRUPT: 'corrupt',
+  SHORTHAUL_PEER_MISSING: 'missing',
+  SHORTHAUL_PEER_BUSY: 'busy',
+  SHORTHAUL_PEER_STALLED: 'stalled',
+  SHORTHAUL_PEER_UNREACHABLE: 'unreachable',
+  SHORTHAUL_PEER_PROTOCOL: 'protocol',
+}
 
 /**
  * @throws SHORTHAUL_SEGMENT_CORRUPT and SHORTHAUL_PEER_*; each is charged to the peer, and its bytes to waste
@@ -40,27 +50,9 @@ export async function fetchFromPeer(
     tally.waste(
       error.code === 'SHORTHAUL_SEGMENT_CORRUPT' ? lengthBytes : typeof receivedBytes === 'number' ? receivedBytes : 0,
     )
-    const options = typeof retryAfterMs === 'number' ? { retryAfterMs } : {}
-    switch (error.code) {
-      case 'SHORTHAUL_SEGMENT_CORRUPT':
-        book.failed(endpoint.peer, 'corrupt')
-        break
-      case 'SHORTHAUL_PEER_MISSING':
-        book.failed(endpoint.peer, 'missing')
-        break
-      case 'SHORTHAUL_PEER_BUSY':
-        book.failed(endpoint.peer, 'busy', options)
-        break
-      case 'SHORTHAUL_PEER_STALLED':
-        book.failed(endpoint.peer, 'stalled')
-        break
-      case 'SHORTHAUL_PEER_UNREACHABLE':
-        book.failed(endpoint.peer, 'unreachable')
-        break
-      case 'SHORTHAUL_PEER_PROTOCOL':
-        book.failed(endpoint.peer, 'protocol')
-        break
-    }
+    const kind = FAILURE_KINDS[error.code]
+    const options = kind === 'busy' && typeof retryAfterMs === 'number' ? { retryAfterMs } : {}
+    if (kind) book.failed(endpoint.peer, kind, options)
     throw error
   }
 }
