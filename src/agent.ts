@@ -166,7 +166,10 @@ export class Agent {
       const keys = deriveBranchKeys(secret.secret)
       const catalog = new Catalog(keys.wireKey)
       for (const record of await store.resources()) catalog.put(record)
-      const exchange = new Exchange({ store, catalog, link, keyPair, self, clock, log })
+      const exchange = new Exchange(
+        { store, catalog, link, keyPair, self, clock, random, log },
+        { originConnections: config.transfer.originConnections },
+      )
       opened.push(() => exchange.close())
       const transfers = new Transfers(
         {
@@ -185,7 +188,6 @@ export class Agent {
         },
         {
           isAttestedTrusted: config.trust.attested === 'accept',
-          originConnections: config.transfer.originConnections,
           minClaimBytes: config.transfer.minClaimBytes,
         },
       )

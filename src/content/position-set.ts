@@ -4,17 +4,24 @@ import type { SegmentRange } from './segmentation.ts'
 export class PositionSet {
   /** Number of positions that the content has. */
   readonly capacity: number
-  readonly #bits: Uint8Array
+  /** Bits beyond the capacity are always 0. */
+  readonly #words: Uint32Array
   #size = 0
 
   constructor(capacity: number) {
     this.capacity = capacity
-    this.#bits = new Uint8Array(Math.ceil(capacity / 8))
+    this.#words = new Uint32Array(Math.ceil(capacity / 32))
   }
 
   static full(capacity: number): PositionSet {
     const set = new PositionSet(capacity)
     set.addRange({ start: 0, end: capacity })
+    return set
+  }
+
+  static of(capacity: number, ranges: Iterable<SegmentRange>): PositionSet {
+    const set = new PositionSet(capacity)
+    for (const range of ranges) set.addRange(range)
     return set
   }
 
@@ -27,20 +34,20 @@ export class PositionSet {
   }
 
   has(index: number): boolean {
-    return index >= 0 && index < this.capacity && ((this.#bits[index >> 3] ?? 0) & (1 << (index & 7))) !== 0
+    return index >= 0 && index < this.capacity && (((this.#words[index >>> 5] ?? 0) >>> (index & 31)) & 1) === 1
   }
 
   /** True when it was not there before; positions outside the content are ignored. */
   add(index: number): boolean {
     if (index < 0 || index >= this.capacity || this.has(index)) return false
-    this.#bits[index >> 3] = (this.#bits[index >> 3] ?? 0) | (1 << (index & 7))
+    this.#words[index >>> 5] = (this.#words[index >>> 5] ?? 0) | (1 << (index & 31))
     this.#size++
     return true
   }
 
   delete(index: number): boolean {
     if (!this.has(index)) return false
-    this.#bits[index >> 3] = (this.#bits[index >> 3] ?? 0) & ~(1 << (index & 7))
+    this.#words[index >>> 5] = (this.#words[index >>> 5] ?? 0) & ~(1 << (index & 31))
     this.#size--
     return true
   }
@@ -54,20 +61,40 @@ export class PositionSet {
     for (let index = Math.max(0, range.start); index < Math.min(range.end, this.capacity); index++) this.delete(index)
   }
 
+  clear(): void {
+    this.#words.fill(0)
+    this.#size = 0
+  }
+
+  copy(): PositionSet {
+    const copy = new PositionSet(this.capacity)
+    copy.#words.set(this.#words)
+    copy.#size = this.#size
+    return copy
+  }
+
+  /** @param other of the same content */
+  addAll(other: PositionSet): void {
+    for (const [at, word] of other.#words.entries()) {
+      if (word !== 0) this.#put(at, (this.#words[at] ?? 0) | word)
+    }
+  }
+
+  /** @param other of the same content */
+  deleteAll(other: PositionSet): void {
+    for (const [at, word] of other.#words.entries()) {
+      if (word !== 0) this.#put(at, (this.#words[at] ?? 0) & ~word)
+    }
+  }
+
   /** The first position at or after `from` that is in the set, or -1. */
   next(from: number): number {
-    let index = Math.max(0, from)
-    while (index < this.capacity) {
-      const byte = (this.#bits[index >> 3] ?? 0) >> (index & 7)
-      if (byte === 0) {
-        index = (index | 7) + 1
-        continue
-      }
-      // The lowest set bit of what is left of this byte.
-      const found = index + 31 - Math.clz32(byte & -byte)
-      return found < this.capacity ? found : -1
-    }
-    return -1
+    return this.#nextCommon(this.#words, from)
+  }
+
+  /** The first position at or after `from` that is in both sets, or -1. @param other of the same content */
+  nextCommon(other: PositionSet, from: number): number {
+    return this.#nextCommon(other.#words, from)
   }
 
   *values(from = 0): Generator<number> {
@@ -85,4 +112,30 @@ export class PositionSet {
     }
     return ranges
   }
+
+  #put(at: number, word: number): void {
+    const before = this.#words[at] ?? 0
+    this.#words[at] = word
+    this.#size += bitCount(word) - bitCount(before)
+  }
+
+  #nextCommon(others: Uint32Array, from: number): number {
+    let index = Math.max(0, from)
+    while (index < this.capacity) {
+      const at = index >>> 5
+      const word = ((this.#words[at] ?? 0) & (others[at] ?? 0)) >>> (index & 31)
+      // The lowest set bit of what is left of this word.
+      if (word !== 0) return index + 31 - Math.clz32(word & -word)
+      index = (index | 31) + 1
+    }
+    return -1
+  }
+}
+
+/** Of 32 bits. */
+function bitCount(word: number): number {
+  let bits = word - ((word >>> 1) & 0x55555555)
+  bits = (bits & 0x33333333) + ((bits >>> 2) & 0x33333333)
+  bits = (bits + (bits >>> 4)) & 0x0f0f0f0f
+  return Math.imul(bits, 0x01010101) >>> 24
 }

@@ -4,6 +4,7 @@
  *
  * Invariants: no message carries a URL, a credential or the name of a file; keys are wire keys of the secret's epoch.
  */
+import type { ToldState } from '../content/fetcher-state.ts'
 import type { LocationKey, ResourceKey } from '../content/ids.ts'
 import type { Identification } from '../content/resource.ts'
 import type { SegmentRange } from '../content/segmentation.ts'
@@ -62,6 +63,14 @@ export interface ManifestMessage {
   readonly nextIndex: number | null
 }
 
+/** "This is what I fetch for all of us, and what others told me that they fetch." The sender's own state comes first. */
+export interface ClaimMessage {
+  readonly type: 'claim'
+  readonly resource: ResourceKey
+  /** 1 to MAX_TOLD_STATES. */
+  readonly states: readonly ToldState[]
+}
+
 /** What the session hands to its owner. `hello` and `ping` are the session's own affair (session.ts). */
 export type Message =
   | InterestMessage
@@ -70,3 +79,4 @@ export type Message =
   | GoneMessage
   | ManifestRequestMessage
   | ManifestMessage
+  | ClaimMessage

@@ -1,5 +1,12 @@
 /** The composite fields of control messages: ids, ranges, statements, identifications, short texts. See wire.ts. */
 import {
+  CONDITIONS,
+  MAX_STREAM_COUNT,
+  MAX_TOLD_RANGES,
+  MAX_TOLD_STATES,
+  type ToldState,
+} from '../content/fetcher-state.ts'
+import {
   type AgentKey,
   ID_BYTES,
   idBytes,
@@ -57,8 +64,8 @@ export function writeRanges(writer: FrameWriter, ranges: readonly SegmentRange[]
   for (const { start, end } of ranges) writer.u32(start).u32(end)
 }
 
-export function readRanges(reader: FrameReader, minCount: 0 | 1): SegmentRange[] {
-  const count = reader.count(reader.u16(), { min: minCount, max: MAX_RANGES, minBytesEach: RANGE_BYTES })
+export function readRanges(reader: FrameReader, minCount: 0 | 1, max = MAX_RANGES): SegmentRange[] {
+  const count = reader.count(reader.u16(), { min: minCount, max, minBytesEach: RANGE_BYTES })
   const ranges: SegmentRange[] = []
   for (let position = 0; position < count; position++) ranges.push({ start: reader.u32(), end: reader.u32() })
   if (!areAscending(ranges)) throw protocolError('its ranges are not ascending and disjoint')
@@ -148,6 +155,56 @@ export function readIdentification(reader: FrameReader): Identification {
     signer: readId<'agent'>(reader),
     signature: reader.bytes(SIGNATURE_BYTES),
   }
+}
+
+/** What a state has besides its ranges. */
+const STATE_HEAD_BYTES = ID_BYTES + 8 + 1 + 1 + 8 + 8 + 1 + 1
+
+export function toldStatesLength(states: readonly ToldState[]): number {
+  return states.reduce(
+    (sum, { state }) => sum + STATE_HEAD_BYTES + rangesLength(state.claimed) + rangesLength(state.fetched),
+    1,
+  )
+}
+
+export function writeToldStates(writer: FrameWriter, states: readonly ToldState[]): void {
+  if (states.length === 0 || states.length > MAX_TOLD_STATES) {
+    throw new RangeError(`A message tells 1 to ${MAX_TOLD_STATES} states, found ${states.length}`)
+  }
+  writer.u8(states.length)
+  for (const { state, isDirect } of states) {
+    if (Math.max(state.claimed.length, state.fetched.length) > MAX_TOLD_RANGES) throw new RangeError('Too many ranges')
+    writer.bytes(idBytes(state.agent)).u53(state.sequence).flag(isDirect).u8(CONDITIONS.indexOf(state.condition))
+    writeRanges(writer, state.claimed, 0)
+    writeRanges(writer, state.fetched, 0)
+    writer.u53(state.progressBytes).u53(state.bytesPerSec).u8(state.streamCount).u8(state.streamBudget)
+  }
+}
+
+export function readToldStates(reader: FrameReader): ToldState[] {
+  const count = reader.count(reader.u8(), {
+    min: 1,
+    max: MAX_TOLD_STATES,
+    minBytesEach: STATE_HEAD_BYTES + 2 * rangesLength([]),
+  })
+  const states: ToldState[] = []
+  for (let position = 0; position < count; position++) {
+    const agent = readId<'agent'>(reader)
+    const sequence = reader.u53()
+    const isDirect = reader.flag()
+    const condition = CONDITIONS[reader.u8()]
+    if (condition === undefined) throw protocolError('a condition is of an unknown kind')
+    const claimed = readRanges(reader, 0, MAX_TOLD_RANGES)
+    const fetched = readRanges(reader, 0, MAX_TOLD_RANGES)
+    const [progressBytes, bytesPerSec] = [reader.u53(), reader.u53()]
+    const streamCount = reader.u8()
+    const streamBudget = reader.u8()
+    if (streamCount > MAX_STREAM_COUNT) throw protocolError(`${streamCount} streams`)
+    if (streamBudget < 1 || streamBudget > MAX_STREAM_COUNT) throw protocolError(`a stream budget is ${streamBudget}`)
+    const head = { agent, sequence, condition, claimed, fetched }
+    states.push({ state: { ...head, progressBytes, bytesPerSec, streamCount, streamBudget }, isDirect })
+  }
+  return states
 }
 
 function utf8(bytes: Uint8Array): string {

@@ -11,6 +11,8 @@
  *   19 gone              resource | ranges
  *   20 manifest-request  resource | first index u32
  *   21 manifest          resource | statements | more? u8 [next index u32]
+ *   22 claim             resource | u8 x (agent | sequence u64 | direct? u8 | condition u8 | claimed ranges | fetched ranges |
+ *                        progress bytes u64 | bytes per second u64 | streams u8 | stream budget u8)
  *
  *   ranges = u16 x (start u32 | end u32); statements = u16 x statement
  *
@@ -31,11 +33,14 @@ import {
   readRanges,
   readStatements,
   readText,
+  readToldStates,
   statementsLength,
+  toldStatesLength,
   writeIdentification,
   writeRanges,
   writeStatements,
   writeText,
+  writeToldStates,
 } from './wire-fields.ts'
 
 export const PROTOCOL_VERSION = 1
@@ -82,6 +87,7 @@ const TAG = {
   gone: 19,
   'manifest-request': 20,
   manifest: 21,
+  claim: 22,
 } as const satisfies Record<Frame['type'], number>
 
 const HAS_LOCATION = 1
@@ -116,6 +122,8 @@ export function encodedLength(frame: Frame): number {
       return 1 + 32 + 4
     case 'manifest':
       return 1 + 32 + statementsLength(frame.statements) + (frame.nextIndex === null ? 1 : 5)
+    case 'claim':
+      return 1 + 32 + toldStatesLength(frame.states)
     default:
       return assertNever(frame)
   }
@@ -169,6 +177,10 @@ export function encodeFrame(frame: Frame): Buffer {
       writeStatements(writer, frame.statements)
       writer.flag(frame.nextIndex !== null)
       if (frame.nextIndex !== null) writer.u32(frame.nextIndex)
+      break
+    case 'claim':
+      writer.bytes(idBytes(frame.resource))
+      writeToldStates(writer, frame.states)
       break
     default:
       assertNever(frame)
@@ -225,6 +237,8 @@ function readBody(tag: number, reader: FrameReader): Frame | null {
       const statements = readStatements(reader)
       return { type: 'manifest', resource, statements, nextIndex: reader.flag() ? readIndex(reader) : null }
     }
+    case TAG.claim:
+      return { type: 'claim', resource: readId<'resource'>(reader), states: readToldStates(reader) }
     default:
       return null
   }

@@ -10,8 +10,9 @@
 import type { KeyPair } from 'hypercore-crypto'
 import crypto from 'hypercore-crypto'
 import type { Logger } from 'pino'
-import type { Clock } from '../clock.ts'
+import type { Clock, Random } from '../clock.ts'
 import { type AgentKey, idBytes, type ResourceId } from '../content/ids.ts'
+import { PositionSet } from '../content/position-set.ts'
 import { type Identification, identificationPayload } from '../content/resource.ts'
 import { type SegmentRange, segmentLength } from '../content/segmentation.ts'
 import { isStatementAuthentic, SIGNATURE_BYTES, type Statement } from '../content/statement.ts'
@@ -24,7 +25,9 @@ import {
 } from '../peers/messages.ts'
 import type { ResourceRecord } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
+import { Announcer } from './announcer.ts'
 import type { Catalog } from './catalog.ts'
+import { CrowdTalk } from './crowd-talk.ts'
 import { Inquiry } from './inquiry.ts'
 import type { PeerLike, PeerLink } from './ports.ts'
 import type { SharedResource } from './shared-resource.ts'
@@ -38,7 +41,13 @@ export interface ExchangeComponents {
   readonly keyPair: KeyPair
   readonly self: AgentKey
   readonly clock: Clock
+  readonly random: Random
   readonly log: Logger
+}
+
+export interface ExchangeOptions {
+  /** Connections to the origin of one resource, of this agent. */
+  readonly originConnections: number
 }
 
 /** Messages of one neighbour being worked on; more are dropped, and asked again by who needs them. */
@@ -63,21 +72,26 @@ export class Exchange {
   readonly #components: ExchangeComponents
   readonly #log: Logger
   readonly #resources: SharedResources
+  readonly #announcer: Announcer
+  readonly #talk: CrowdTalk
   readonly #inquiries = new Map<string, Set<Inquiry>>()
   readonly #pending = new Map<AgentKey, number>()
   readonly #tasks = new Set<Promise<void>>()
   readonly #unsubscribe: (() => void)[] = []
   /** Manifest pages being waited for: one question per neighbour and resource at a time. */
   readonly #questions = new WeakMap<SharedResource, Map<AgentKey, Question>>()
+  readonly #unsaved = new Map<SharedResource, Statement[]>()
   /** Neighbours whose messages are being dropped: said once, not once for each message. */
   readonly #flooding = new Set<AgentKey>()
   /** What holders said before we knew which generation we want: an answer often comes sooner than the origin's. */
   readonly #early = new Map<SharedResource['key'], Map<AgentKey, HaveMessage>>()
 
-  constructor(components: ExchangeComponents) {
+  constructor(components: ExchangeComponents, options: ExchangeOptions) {
     this.#components = components
     this.#log = components.log.child({ module: 'exchange' })
-    this.#resources = new SharedResources(components)
+    this.#resources = new SharedResources({ ...components, ...options })
+    this.#announcer = new Announcer(components)
+    this.#talk = new CrowdTalk(components)
     const { link, store } = components
     this.#unsubscribe.push(
       store.on('lost', (events) => this.#withdraw(events)),
@@ -122,9 +136,12 @@ export class Exchange {
     shared.record = record
     shared.useCount++
     this.#components.catalog.put(record)
-    for (const [peer, have] of this.#early.get(shared.key) ?? []) await this.#hear(shared, peer, have)
-    if (shared.useCount === 1 && record.visibility === 'branch') {
-      this.#components.link?.broadcast(interest(shared, true))
+    const early = this.#early.get(shared.key)
+    this.#early.delete(shared.key) // it is bounded, and others may have their inquiries running
+    for (const [peer, have] of early ?? []) this.#hear(shared, peer, have)
+    if (shared.useCount === 1) {
+      if (record.visibility === 'branch') this.#components.link?.broadcast(interest(shared, true))
+      this.#talk.join(shared)
     }
     return shared
   }
@@ -132,6 +149,7 @@ export class Exchange {
   release(shared: SharedResource): void {
     shared.useCount--
     if (shared.useCount === 0) {
+      this.#talk.leave(shared)
       if (shared.record.visibility === 'branch') this.#components.link?.broadcast(interest(shared, false))
       this.#resources.forgetIdle()
     }
@@ -139,18 +157,14 @@ export class Exchange {
 
   /** A position was committed to the store: now, and not before, the branch may ask for it. */
   committed(shared: SharedResource, index: number, statement: Statement | null): void {
-    if (shared.holdings.add(index) && shared.record.visibility === 'branch') {
-      const statements = statement ? [statement] : []
-      for (const peer of shared.listeners) {
-        this.#components.link?.send(peer, {
-          type: 'have',
-          resource: shared.key,
-          ranges: [{ start: index, end: index + 1 }],
-          statements,
-        })
-      }
-    }
+    if (statement) shared.remember(statement)
+    if (shared.holdings.add(index) && shared.record.visibility === 'branch') this.#announcer.add(shared, index)
     shared.changed()
+  }
+
+  /** What we fetch from the origin changed: others are told now. */
+  claimed(shared: SharedResource): void {
+    this.#talk.flush(shared)
   }
 
   /** Bytes of the resource that the store can serve now. */
@@ -173,6 +187,8 @@ export class Exchange {
 
   async close(): Promise<void> {
     for (const unsubscribe of this.#unsubscribe) unsubscribe()
+    this.#announcer.close()
+    await this.#talk.close()
     await Promise.allSettled(this.#tasks)
   }
 
@@ -194,10 +210,12 @@ export class Exchange {
     for (const inquiries of this.#inquiries.values()) {
       for (const inquiry of inquiries) inquiry.answer(peer, null)
     }
+    const nowMs = this.#components.clock.monotonicMs()
     for (const shared of this.#resources.all()) {
       shared.listeners.delete(peer)
+      shared.gossip.leave(peer, nowMs)
       this.#questions.get(shared)?.delete(peer)
-      if (shared.holders.delete(peer)) shared.changed()
+      if (shared.holders.leave(peer) || shared.useCount > 0) shared.changed()
     }
     for (const early of this.#early.values()) early.delete(peer)
   }
@@ -247,15 +265,19 @@ export class Exchange {
         return
       case 'have': {
         const shared = this.#resources.find(message.resource)
-        if (shared) await this.#hear(shared, peer.key, message)
+        if (shared) this.#hear(shared, peer.key, message)
         else this.#keepForLater(peer.key, message)
         return
       }
       case 'gone': {
         const shared = this.#resources.find(message.resource)
-        const positions = shared?.holders.get(peer.key)
-        for (const range of message.ranges) positions?.deleteRange(range)
-        shared?.changed()
+        if (!shared) return
+        shared.holders.delete(peer.key, message.ranges)
+        if (shared.listeners.has(peer.key)) {
+          const gone = PositionSet.of(shared.draft.segmentCount, message.ranges)
+          this.#announcer.tellOf(shared, peer.key, gone)
+        }
+        shared.changed()
         return
       }
       case 'manifest-request':
@@ -264,22 +286,34 @@ export class Exchange {
       case 'manifest': {
         const shared = this.#resources.find(message.resource)
         if (!shared) return
-        await this.#learn(shared, message.statements)
+        this.#learn(shared, message.statements)
         if (this.#isAnswered(shared, peer.key) && message.nextIndex !== null) {
           this.#askHashes(shared, peer.key, message.nextIndex)
         }
         shared.changed()
         return
       }
+      case 'claim': {
+        const shared = this.#resources.find(message.resource)
+        if (shared?.record.visibility !== 'branch') return
+        // Whoever takes part wants to hear what we get; its interest may have come before we knew the resource.
+        const takesPart = message.states.some(({ state }) => state.agent === peer.key && state.condition !== 'done')
+        if (takesPart && !shared.listeners.has(peer.key)) {
+          shared.listeners.add(peer.key)
+          this.#announcer.tellAll(shared, peer.key)
+        }
+        this.#talk.heard(shared, peer.key, message)
+        return
+      }
     }
   }
 
-  async #hear(shared: SharedResource, peer: AgentKey, have: HaveMessage): Promise<void> {
-    await this.#learn(shared, have.statements)
+  #hear(shared: SharedResource, peer: AgentKey, have: HaveMessage): void {
+    this.#learn(shared, have.statements)
     // It may have left meanwhile: what it holds is then of no use, and nobody would ever take it out again.
     if (!this.#components.link?.peers().some(({ key }) => key === peer)) return
-    const positions = shared.holder(peer)
-    for (const range of have.ranges) positions.addRange(range)
+    shared.holders.add(peer, have.ranges)
+    shared.crowd.answered(peer)
     this.#askHashes(shared, peer)
     shared.changed()
   }
@@ -309,7 +343,7 @@ export class Exchange {
     const shared = await this.#resources.load(record)
     // Holdings first: when the answer arrives, whoever asked knows already where the bytes are.
     shared.listeners.add(peer.key)
-    this.#sendHave(shared, peer.key)
+    this.#announcer.tellAll(shared, peer.key)
     link?.send(peer.key, {
       type: 'known',
       location: key,
@@ -320,20 +354,23 @@ export class Exchange {
   async #answerResource(peer: PeerLike, message: InterestMessage): Promise<void> {
     if (!message.resource) return
     if (!message.isWanted) {
-      this.#resources.find(message.resource)?.listeners.delete(peer.key)
+      const shared = this.#resources.find(message.resource)
+      shared?.listeners.delete(peer.key)
+      shared?.gossip.leave(peer.key, this.#components.clock.monotonicMs())
       return
     }
     const record = await this.#record(message.resource)
-    if (!record) return
+    if (!record) {
+      // Everybody answers, also who knows nothing: nobody waits for silence.
+      this.#components.link?.send(peer.key, { type: 'have', resource: message.resource, ranges: [], statements: [] })
+      return
+    }
     const shared = await this.#resources.load(record)
+    // Also to who listens already: it says so again after a session was replaced, when messages may have been lost.
     shared.listeners.add(peer.key)
-    this.#sendHave(shared, peer.key)
-  }
-
-  #sendHave(shared: SharedResource, peer: AgentKey): void {
-    const ranges = shared.holdings.ranges().slice(0, MAX_RANGES)
-    if (ranges.length === 0) return
-    this.#components.link?.send(peer, { type: 'have', resource: shared.key, ranges, statements: [] })
+    shared.gossip.join(peer.key)
+    this.#talk.flush(shared) // first, so that the answer is the last word
+    this.#announcer.tellAll(shared, peer.key)
   }
 
   async #answerManifest(peer: PeerLike, message: ManifestRequestMessage): Promise<void> {
@@ -367,7 +404,7 @@ export class Exchange {
     const unanswered = questions.get(peer)
     const nowMs = this.#components.clock.monotonicMs()
     if (unanswered && nowMs < unanswered.askedAtMs + ASK_AGAIN_MS) return
-    for (const index of shared.holder(peer).values(firstIndex)) {
+    for (const index of shared.holders.of(peer)?.values(firstIndex) ?? []) {
       if (shared.draft.entry(index) || shared.draft.isDisputed(index)) continue
       questions.set(peer, { index, askedAtMs: nowMs })
       // Only who answers is waited for: a mute holder must not keep us from the origin again and again.
@@ -390,7 +427,7 @@ export class Exchange {
     return true
   }
 
-  async #learn(shared: SharedResource, statements: readonly Statement[]): Promise<void> {
+  #learn(shared: SharedResource, statements: readonly Statement[]): void {
     const useful: Statement[] = []
     for (const statement of statements) {
       const tellsNothing = statement.hashes.every(
@@ -403,6 +440,7 @@ export class Exchange {
         continue
       }
       const { learnt, disputed } = shared.draft.add(statement)
+      shared.remember(statement)
       if (disputed.length > 0) {
         this.#log.warn(
           { signer: statement.signer, positions: disputed.slice(0, 8) },
@@ -411,7 +449,32 @@ export class Exchange {
       }
       if (learnt.length > 0) useful.push(statement)
     }
-    if (useful.length > 0) await this.#components.store.addStatements(shared.record.id, useful)
+    if (useful.length > 0) this.#save(shared, useful)
+  }
+
+  /** What is known counts at once; it is written behind, several at a time, so that news never wait for the disk. */
+  #save(shared: SharedResource, statements: readonly Statement[]): void {
+    const waiting = this.#unsaved.get(shared)
+    if (waiting) {
+      waiting.push(...statements)
+      return
+    }
+    this.#unsaved.set(shared, [...statements])
+    const task = this.#saveAll(shared)
+      .catch((err: unknown) => this.#log.warn({ err }, 'statements not stored'))
+      .finally(() => {
+        this.#unsaved.delete(shared)
+        this.#tasks.delete(task)
+      })
+    this.#tasks.add(task)
+  }
+
+  async #saveAll(shared: SharedResource): Promise<void> {
+    for (;;) {
+      const some = this.#unsaved.get(shared)?.splice(0) ?? []
+      if (some.length === 0) return
+      await this.#components.store.addStatements(shared.record.id, some)
+    }
   }
 
   #withdraw(events: readonly { readonly resource: ResourceId; readonly index: number }[]): void {

@@ -8,14 +8,11 @@ import type { SegmentPool } from '../content/segment-pool.ts'
 import { SEGMENT_BYTES, type SegmentRange, segmentCount, segmentLength } from '../content/segmentation.ts'
 import { isShorthaulError, ShorthaulError } from '../errors.ts'
 import type { Origin, OriginRequest, OriginStream } from '../origin/origin.ts'
-import type { OriginView } from '../swarm/source-choice.ts'
 import type { TokenBucket } from '../throttle/token-bucket.ts'
 import type { TransferNote } from './request.ts'
 import { readSegments } from './segment-reader.ts'
 import type { Tally } from './tally.ts'
 
-/** Longest claim while neighbours take part: little is lost when one of us dies, and a round trip hardly shows. */
-const MAX_CLAIM_SEGMENTS = 16
 /** Segments of one stream being stored and delivered while the next is read. 4 MiB. */
 const MAX_COMMITS_IN_FLIGHT = 4
 const MAX_ATTEMPTS = 5
@@ -32,10 +29,6 @@ export interface OriginFetcherComponents {
   readonly note: (note: TransferNote) => void
 }
 
-export interface OriginFetcherOptions {
-  readonly maxStreams: number
-}
-
 export interface FetchOptions {
   /** An open first GET to go on with, or null to open one. */
   readonly stream: OriginStream | null
@@ -43,6 +36,10 @@ export interface FetchOptions {
   readonly signal: AbortSignal
   /** True when the position is, or now becomes, ours to fetch. */
   readonly wants: (index: number) => boolean
+  /** Called with the size of every chunk of content that came. */
+  readonly onBytes: (bytes: number) => void
+  /** Called when a segment is read whole, with the position that comes next; before `onSegment`. */
+  readonly onPosition: (next: number) => void
   readonly onSegment: (index: number, bytes: Uint8Array) => Promise<void>
 }
 
@@ -51,59 +48,39 @@ export class OriginFetcher {
   readonly #request: OriginRequest
   readonly #resource: Resource
   readonly #c: OriginFetcherComponents
-  readonly #options: OriginFetcherOptions
   #canRange: boolean
-  #streamCount = 0
-  #hasLazyStream = false
   #failedAttempts = 0
   #notBeforeMs = 0
+  #isAskedToWait = false
 
   constructor(
     target: { origin: Origin; request: OriginRequest; resource: Resource; acceptsRanges: boolean },
     components: OriginFetcherComponents,
-    options: OriginFetcherOptions,
   ) {
     this.#origin = target.origin
     this.#request = target.request
     this.#resource = target.resource
     this.#canRange = target.acceptsRanges
     this.#c = components
-    this.#options = options
   }
 
-  /** What may be asked of the origin now; null while it is left alone after a failure. */
-  view(options: { readonly isAlone: boolean }): OriginView | null {
-    if (this.#c.clock.monotonicMs() < this.#notBeforeMs) return null
-    // Alone, or without ranges, one stream does it: that is what the user's other tools do, and what origins expect.
-    const isSingle = options.isAlone || !this.#canRange || this.#hasLazyStream
-    return {
-      freeStreamCount: Math.max(0, (isSingle ? 1 : this.#options.maxStreams) - this.#streamCount),
-      maxClaimSegments: isSingle ? Number.POSITIVE_INFINITY : MAX_CLAIM_SEGMENTS,
-    }
+  /** False once it is known that the origin ignores ranges. */
+  get canRange(): boolean {
+    return this.#canRange
   }
 
-  /** True when the claim is taken position by position as the stream comes to it. */
-  isLazy(range: SegmentRange): boolean {
-    return !this.#canRange || range.end - range.start > MAX_CLAIM_SEGMENTS
-  }
-
-  /** @throws SHORTHAUL_ORIGIN_*, and what `onSegment` throws */
-  async fetch(range: SegmentRange, options: FetchOptions): Promise<void> {
-    const isLazy = options.stream !== null || this.isLazy(range)
-    this.#streamCount++
-    if (isLazy) this.#hasLazyStream = true
-    try {
-      await this.#fetch(range, options)
-    } finally {
-      this.#streamCount--
-      if (isLazy) this.#hasLazyStream = false
-    }
+  /** Why the origin is left alone for now: it failed us, or it asked to be (Retry-After). Null: it may be asked. */
+  pause(): 'local' | 'wait' | null {
+    if (this.#c.clock.monotonicMs() >= this.#notBeforeMs) return null
+    return this.#isAskedToWait ? 'wait' : 'local'
   }
 
   /** Counts a failed fetch. @throws the error itself when trying again cannot help or has not helped */
   failed(error: unknown): void {
     if (!isShorthaulError(error)) throw error
-    if (error.details.reason === 'no-range' && this.#canRange) {
+    if (error.details.reason === 'no-range') {
+      // Several streams may find out at the same time.
+      if (!this.#canRange) return
       this.#canRange = false
       this.#c.note({
         event: 'note',
@@ -123,10 +100,12 @@ export class OriginFetcher {
     // Waiting longer than this is a job's affair, not a fetch's: then the error and its Retry-After are the answer.
     if (waitMs > MAX_RETRY_MS * 2) throw error
     this.#notBeforeMs = this.#c.clock.monotonicMs() + waitMs
+    this.#isAskedToWait = typeof retryAfterMs === 'number'
   }
 
-  async #fetch(range: SegmentRange, options: FetchOptions): Promise<void> {
-    const { lengthBytes, signal, wants, onSegment } = options
+  /** @throws SHORTHAUL_ORIGIN_*, and what `onSegment` throws */
+  async fetch(range: SegmentRange, options: FetchOptions): Promise<void> {
+    const { lengthBytes, signal, wants, onBytes, onPosition, onSegment } = options
     const stream = options.stream ?? (await this.#open(range, { lengthBytes, signal }))
     const pending = new Set<Promise<void>>()
     let commitError: unknown = null
@@ -135,7 +114,10 @@ export class OriginFetcher {
       const segments = readSegments(stream, {
         signal,
         pool: this.#c.pool,
-        pace: async (bytes) => this.#c.limiter?.take(bytes, { signal }),
+        pace: async (bytes) => {
+          onBytes(bytes)
+          await this.#c.limiter?.take(bytes, { signal })
+        },
         onPartial: (bytes) => this.#c.tally.waste(bytes),
       })
       for await (const [index, bytes] of segments) {
@@ -147,6 +129,7 @@ export class OriginFetcher {
           )
         }
         this.#failedAttempts = 0
+        onPosition(next)
         if (wants(index)) {
           const commit = onSegment(index, bytes)
             .catch((error: unknown) => {

@@ -1,6 +1,7 @@
 /**
  * One transfer of one identified resource: plans, starts fetches, re-plans when something ends, until every segment is
- * delivered. The decisions are swarm/source-choice.ts's; this file carries them out.
+ * delivered. What comes from where inside the branch is swarm/source-choice.ts's decision, and what from the origin that of
+ * origin-claims.ts; this file carries out the former and keeps the books.
  *
  * Invariants:
  * 1. A position is in exactly one of: missing, in flight, delivered.
@@ -21,8 +22,10 @@ import type { OriginStream } from '../origin/origin.ts'
 import type { Store } from '../store/store.ts'
 import { chooseSources, type Decision, type PeerView, type PlanLimits } from '../swarm/source-choice.ts'
 import type { Committer } from './commit.ts'
+import type { Exchange } from './exchange.ts'
 import type { OriginFetcher } from './fetch-origin.ts'
 import { fetchFromPeer } from './fetch-peer.ts'
+import { type ClaimedPositions, OriginClaims } from './origin-claims.ts'
 import type { PeerLane, PeerLike, PeerLink, PeerRecord } from './ports.ts'
 import type { Delivery, TransferNote } from './request.ts'
 import type { SharedResource } from './shared-resource.ts'
@@ -30,6 +33,7 @@ import type { Tally } from './tally.ts'
 
 export interface SegmentedComponents {
   readonly store: Store
+  readonly exchange: Exchange
   readonly link: PeerLink | null
   readonly lane: PeerLane | null
   readonly book: PeerRecord
@@ -56,10 +60,15 @@ export interface SegmentedOptions {
   readonly signal: AbortSignal
 }
 
-/** In all 16 MiB of buffers; four to one peer keep a 1 Gbit/s link busy over a LAN round trip. */
-const LIMITS: PlanLimits = { maxInFlight: 16, perPeerInFlight: 4 }
+/**
+ * Four to one peer keep a 1 Gbit/s link busy over a LAN round trip. More in all would only wait in the neighbours' queues,
+ * and what waits there spreads late: in the simulator, with a WAN as fast as the LAN, 16 took 1.3 x as long as 6.
+ */
+export const LIMITS: PlanLimits = { maxInFlight: 6, perPeerInFlight: 4 }
 /** Nothing moves and nothing is planned: look again this often, for bans and back-offs that end by themselves. */
 const IDLE_TICK_MS = 250
+/** A back-off of this length comes after several failures in a row: what such a neighbour fetches, we shall not get. */
+const LOST_AFTER_MS = 3000
 const STARVED_MIN_MS = 5_000
 const STARVED_SPREAD_MS = 5_000
 
@@ -68,6 +77,7 @@ export class SegmentedTransfer {
   readonly #o: SegmentedOptions
   readonly #shared: SharedResource
   readonly #missing: PositionSet
+  readonly #claims: OriginClaims | null
   readonly #tasks = new Set<Promise<void>>()
   readonly #peerLoad = new Map<AgentKey, number>()
   /** Ends all tasks when the transfer ends, however it ends. */
@@ -87,6 +97,7 @@ export class SegmentedTransfer {
     this.#o = options
     this.#shared = shared
     this.#missing = PositionSet.full(shared.draft.segmentCount)
+    this.#claims = this.#originClaims()
     this.#lastChangeMs = components.clock.monotonicMs()
     this.#lastDeliveryMs = this.#lastChangeMs
     this.#starvedAfterMs = STARVED_MIN_MS + components.random() * STARVED_SPREAD_MS
@@ -111,10 +122,15 @@ export class SegmentedTransfer {
     )
     try {
       await this.#keepLeftOver()
-      if (this.#o.firstStream) this.#startFirstStream(this.#o.firstStream)
+      if (this.#o.firstStream) {
+        this.#isHeld = false
+        this.#claims?.startFirst(this.#o.firstStream)
+      }
       while (this.#deliveredCount < this.#shared.draft.segmentCount) {
         if (this.#failure !== null) throw this.#failure
-        for (const decision of this.#plan()) this.#start(decision)
+        const peers = this.#peers()
+        for (const decision of this.#plan(peers)) this.#start(decision)
+        if (!this.#isHeld) this.#claims?.update()
         this.#giveUpWhenStuck()
         await this.#changeOrTick()
       }
@@ -144,30 +160,83 @@ export class SegmentedTransfer {
     return this.#o.isAttestedTrusted || entry.trust !== 'attested' || entry.signer === this.#o.self
   }
 
-  #plan(): Decision[] {
-    const fetcher = this.#c.originFetcher
-    const peers = this.#peers()
-    const isAlone = !peers.some((peer) => peer.state !== 'unusable' && peer.holds.size > 0)
-    const nowMs = this.#c.clock.monotonicMs()
-    const areHashesExpected = nowMs < this.#shared.hashesExpectedUntilMs
+  #plan(peers: readonly PeerView[]): Decision[] {
     return chooseSources(
       {
         missing: this.#missing,
         isKnown: (index) => this.#isKnown(index),
-        isHashExpected: (index) =>
-          areHashesExpected &&
-          this.#shared.draft.entry(index) === undefined &&
-          !this.#shared.draft.isDisputed(index) &&
-          peers.some((peer) => peer.state !== 'unusable' && peer.holds.has(index)),
-        isCached: (index) => this.#shared.holdings.has(index),
-        isAwaited: (index) => this.#shared.isAwaited(index, this),
+        cached: this.#shared.holdings,
+        awaited: this.#awaitedPositions(),
+        available: this.#available(peers),
         windowEnd: this.#c.delivery.windowEnd(),
         inFlightCount: this.#inFlightCount,
         peers,
-        origin: fetcher === null || this.#isHeld ? null : fetcher.view({ isAlone }),
       },
       { limits: LIMITS, random: this.#c.random },
     )
+  }
+
+  /** Held by a neighbour that can be asked, or waited for. */
+  #available(peers: readonly PeerView[]): PositionSet {
+    if (peers.every((peer) => peer.state !== 'unusable')) return this.#shared.holders.available
+    const available = new PositionSet(this.#shared.draft.segmentCount)
+    for (const peer of peers) if (peer.state !== 'unusable') available.addAll(peer.holds)
+    return available
+  }
+
+  /** What other transfers of this agent are about to get. */
+  #awaitedPositions(): PositionSet {
+    const positions = new PositionSet(this.#shared.draft.segmentCount)
+    for (const [index, owner] of this.#shared.flights) if (owner !== this) positions.add(index)
+    for (const [claim, owner] of this.#shared.claims) {
+      if (owner !== this) positions.addRange({ start: claim.next, end: claim.end })
+    }
+    return positions
+  }
+
+  #originClaims(): OriginClaims | null {
+    const { originFetcher: fetcher, clock, exchange } = this.#c
+    if (!fetcher) return null
+    const shared = this.#shared
+    return new OriginClaims(
+      { fetcher, shared, clock, positions: this.#claimedPositions() },
+      { owner: this, signal: this.#stop.signal, onChange: () => exchange.claimed(shared) },
+    )
+  }
+
+  #claimedPositions(): ClaimedPositions {
+    return {
+      free: () => this.#freePositions(),
+      isAlone: () => !this.#hasCompany(),
+      take: (index) => {
+        if (!this.#missing.delete(index)) return false
+        this.#shared.flights.set(index, this)
+        return true
+      },
+      land: (index, isDelivered) => this.#land(index, isDelivered),
+      commit: (index, bytes) => this.#commitFromOrigin(index, bytes),
+      spawn: (run) => this.#spawn(run),
+      onRetry: (error) => this.#noteRetry(error),
+    }
+  }
+
+  /** Neither here, nor to be had from a neighbour, nor on its way in this agent. */
+  #freePositions(): PositionSet {
+    const { draft, holdings, crowd, hashesExpectedUntilMs } = this.#shared
+    const free = this.#missing.copy()
+    const available = this.#available(this.#peers())
+    const areHashesExpected = this.#c.clock.monotonicMs() < hashesExpectedUntilMs
+    for (let index = free.nextCommon(available, 0); index !== -1; index = free.nextCommon(available, index + 1)) {
+      const isHashExpected = areHashesExpected && draft.entry(index) === undefined && !draft.isDisputed(index)
+      if (this.#isKnown(index) || isHashExpected) free.delete(index)
+    }
+    for (let index = free.nextCommon(holdings, 0); index !== -1; index = free.nextCommon(holdings, index + 1)) {
+      if (this.#isKnown(index)) free.delete(index)
+    }
+    free.deleteAll(crowd.ownClaims)
+    free.deleteAll(this.#awaitedPositions())
+    free.deleteRange({ start: this.#c.delivery.windowEnd(), end: free.capacity })
+    return free
   }
 
   #peers(): PeerView[] {
@@ -175,7 +244,7 @@ export class SegmentedTransfer {
     if (!link || !lane) return []
     const views: PeerView[] = []
     for (const peer of link.peers()) {
-      const holds = this.#shared.holders.get(peer.key)
+      const holds = this.#shared.holders.of(peer.key)
       if (!holds) continue
       views.push({
         key: peer.key,
@@ -186,6 +255,22 @@ export class SegmentedTransfer {
       })
     }
     return views
+  }
+
+  /** True when there are neighbours who could fetch for us, and we for them. Leaves the others out of the crowd. */
+  #hasCompany(): boolean {
+    const { link, lane, book } = this.#c
+    if (!link || !lane) return false
+    const ignored = new Set<AgentKey>()
+    let count = 0
+    for (const peer of link.peers()) {
+      const { isBanned, isBusy, availableInMs } = book.view(peer.key)
+      const isLost = isBanned || (!isBusy && availableInMs > LOST_AFTER_MS)
+      if (peer.isLocal && peer.lane !== null && !isLost) count++
+      else ignored.add(peer.key)
+    }
+    this.#shared.crowd.ignore(ignored)
+    return count > 0
   }
 
   #peerState(peer: PeerLike): PeerView['state'] {
@@ -215,9 +300,6 @@ export class SegmentedTransfer {
         return
       case 'peer':
         this.#fly(decision.index, () => this.#fromPeer(decision.index, decision.peer))
-        return
-      case 'origin':
-        this.#spawn(() => this.#fromOrigin(decision.range, null))
         return
     }
   }
@@ -319,7 +401,7 @@ export class SegmentedTransfer {
           })
           return false
         case 'SHORTHAUL_PEER_MISSING':
-          this.#shared.holders.get(key)?.delete(index)
+          this.#shared.holders.delete(key, [{ start: index, end: index + 1 }])
           return false
         case 'SHORTHAUL_PEER_BUSY':
         case 'SHORTHAUL_PEER_STALLED':
@@ -340,51 +422,6 @@ export class SegmentedTransfer {
     const after = before + change
     this.#peerLoad.set(peer, after)
     if (before === 0 || after === 0) this.#c.link?.setInUse(peer, after > 0)
-  }
-
-  #startFirstStream(stream: OriginStream): void {
-    this.#isHeld = false
-    this.#spawn(() => this.#fromOrigin({ start: 0, end: this.#shared.draft.segmentCount }, stream))
-  }
-
-  /**
-   * Carries out one claim on the origin. A bounded claim owns all its positions from the start; an unbounded stream
-   * takes each position as it comes to it, so that neighbours who appear meanwhile can serve the rest.
-   */
-  async #fromOrigin(range: { start: number; end: number }, stream: OriginStream | null): Promise<void> {
-    const fetcher = this.#c.originFetcher
-    if (!fetcher) return
-    const isLazy = stream !== null || fetcher.isLazy(range)
-    const claimed = new Set<number>()
-    const claim = (index: number): boolean => {
-      if (!this.#missing.delete(index)) return false
-      claimed.add(index)
-      this.#shared.flights.set(index, this)
-      return true
-    }
-    const running = { next: range.start, end: range.end }
-    if (isLazy) this.#shared.streams.set(running, this)
-    for (let index = range.start; index < (isLazy ? range.start + 1 : range.end); index++) claim(index)
-    try {
-      await fetcher.fetch(range, {
-        stream,
-        signal: this.#stop.signal,
-        lengthBytes: this.#shared.draft.lengthBytes,
-        wants: (index) => claimed.has(index) || (isLazy && claim(index)),
-        onSegment: async (index, bytes) => {
-          running.next = index + 1
-          await this.#commitFromOrigin(index, bytes)
-          claimed.delete(index)
-          this.#land(index, true)
-        },
-      })
-    } catch (error) {
-      fetcher.failed(error) // throws what no other attempt can cure
-      if (!this.#stop.signal.aborted) this.#noteRetry(error)
-    } finally {
-      this.#shared.streams.delete(running)
-      for (const index of claimed) this.#land(index, false)
-    }
   }
 
   async #commitFromOrigin(index: number, bytes: Uint8Array): Promise<void> {
@@ -451,6 +488,8 @@ export class SegmentedTransfer {
     })
     clearTimeout(timer)
     this.#wake = null
+    // What comes in together is planned for together.
+    await new Promise((resolve) => setImmediate(resolve))
     if (this.#deliveredCount !== deliveredBefore || this.#tasks.size > 0)
       this.#lastChangeMs = this.#c.clock.monotonicMs()
   }

@@ -2,24 +2,37 @@
  * The table of live resources: loads one from the store when a transfer or a neighbour asks, and forgets those that
  * nobody used for longest. The only place that makes a SharedResource.
  */
+import type { Clock, Random } from '../clock.ts'
 import { Draft } from '../content/draft.ts'
 import type { AgentKey, ResourceId, SegmentHash } from '../content/ids.ts'
 import { PositionSet } from '../content/position-set.ts'
 import type { ResourceRecord } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
+import { Crowd } from '../swarm/crowd.ts'
+import { Gossip } from '../swarm/gossip.ts'
 import type { Catalog } from './catalog.ts'
 import { SharedResource } from './shared-resource.ts'
 
 /** Resources kept warm for neighbours' questions: at most 32 MiB of bits, usually a few KiB. */
 const MAX_IDLE = 256
 
+export interface SharedResourcesComponents {
+  readonly store: Store
+  readonly catalog: Catalog
+  readonly self: AgentKey
+  readonly clock: Clock
+  readonly random: Random
+  /** Connections to the origin of one resource, of this agent. */
+  readonly originConnections: number
+}
+
 export class SharedResources {
-  readonly #components: { readonly store: Store; readonly catalog: Catalog; readonly self: AgentKey }
+  readonly #components: SharedResourcesComponents
   /** Also those being loaded; the one used longest ago comes first. */
   readonly #loading = new Map<ResourceId, Promise<SharedResource>>()
   readonly #loaded = new Map<ResourceId, SharedResource>()
 
-  constructor(components: { readonly store: Store; readonly catalog: Catalog; readonly self: AgentKey }) {
+  constructor(components: SharedResourcesComponents) {
     this.#components = components
   }
 
@@ -67,7 +80,7 @@ export class SharedResources {
   }
 
   async #read(record: ResourceRecord): Promise<SharedResource> {
-    const { store, catalog, self } = this.#components
+    const { store, catalog, self, clock, random, originConnections } = this.#components
     const draft = new Draft(record.resource.lengthBytes, self)
     for (const statement of await store.statements(record.id)) draft.add(statement)
     const positions: number[] = []
@@ -81,7 +94,17 @@ export class SharedResources {
     const isHere = await store.hasMany(hashes)
     const holdings = new PositionSet(draft.segmentCount)
     for (const [at, index] of positions.entries()) if (isHere[at]) holdings.add(index)
-    const shared = new SharedResource(record, { key: catalog.resourceKey(record), draft, holdings })
+    const key = catalog.resourceKey(record)
+    const crowd = new Crowd({
+      self,
+      resource: key,
+      segmentCount: draft.segmentCount,
+      maxStreams: originConnections,
+      firstSequence: Math.round(clock.nowMs()),
+      random,
+    })
+    const gossip = new Gossip(crowd, { self, random })
+    const shared = new SharedResource(record, { key, draft, holdings, crowd, gossip })
     this.#loaded.set(record.id, shared)
     return shared
   }

@@ -45,7 +45,6 @@ export interface TransfersComponents {
 
 export interface TransfersOptions {
   readonly isAttestedTrusted: boolean
-  readonly originConnections: number
   /** Content below this does not wait for neighbours: waiting costs more than it saves. */
   readonly minClaimBytes: number
 }
@@ -260,7 +259,6 @@ export class TransferRun {
             acceptsRanges: found.facts.acceptsRanges !== false,
           },
           { clock, random, tally: this.tally, pool: this.#c.pool, limiter: this.#limiter, note },
-          { maxStreams: this.#o.originConnections },
         )
       : null
     const isShared = shared.record.visibility === 'branch' && this.#request.usePeers

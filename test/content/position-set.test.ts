@@ -51,6 +51,43 @@ await t.test('it behaves like a Set that ignores what the content does not have'
   )
 })
 
+await t.test('with another set it does what Sets do, and touches nothing but itself', async () => {
+  const positions = fc.uniqueArray(fc.nat(CAPACITY - 1), { maxLength: CAPACITY })
+  const setOf = (values: Iterable<number>) => {
+    return PositionSet.of(
+      CAPACITY,
+      [...values].map((start) => ({ start, end: start + 1 })),
+    )
+  }
+  const isSame = (set: PositionSet, model: Iterable<number>) => {
+    const expected = [...model].sort((a, b) => a - b)
+    return set.size === expected.length && JSON.stringify([...set.values()]) === JSON.stringify(expected)
+  }
+  fc.assert(
+    fc.property(positions, positions, fc.integer({ min: -5, max: CAPACITY + 5 }), (ours, others, from) => {
+      const [set, other] = [setOf(ours), setOf(others)]
+      const [union, rest, copy] = [set.copy(), set.copy(), set.copy()]
+      union.addAll(other)
+      rest.deleteAll(other)
+      copy.clear()
+      copy.add(3)
+      const common = ours.filter((index) => index >= from && others.includes(index))
+      return (
+        isSame(set, ours) &&
+        isSame(other, others) &&
+        isSame(union, new Set([...ours, ...others])) &&
+        isSame(
+          rest,
+          ours.filter((index) => !others.includes(index)),
+        ) &&
+        isSame(copy, [3]) &&
+        set.nextCommon(other, from) === (common.length > 0 ? Math.min(...common) : -1)
+      )
+    }),
+    { numRuns: 500 },
+  )
+})
+
 await t.test('add() and delete() say whether they changed anything', async (t) => {
   const set = new PositionSet(3)
   t.same([set.add(1), set.add(1), set.add(3), set.add(-1)], [true, false, false, false])
@@ -71,4 +108,5 @@ await t.test('a range from a stranger costs no more than the content', async (t)
   t.ok(set.isFull)
   set.deleteRange({ start: 5, end: Number.POSITIVE_INFINITY })
   t.same(set.ranges(), [{ start: 0, end: 5 }])
+  t.same(PositionSet.of(8, [{ start: 6, end: 2 ** 53 }]).ranges(), [{ start: 6, end: 8 }])
 })

@@ -1,6 +1,13 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import t from 'tap'
+import {
+  CONDITIONS,
+  type FetcherState,
+  MAX_STREAM_COUNT,
+  MAX_TOLD_RANGES,
+  MAX_TOLD_STATES,
+} from '../../src/content/fetcher-state.ts'
 import type { AgentKey, LocationKey, ResourceKey, SegmentHash } from '../../src/content/ids.ts'
 import { idFromBytes } from '../../src/content/ids.ts'
 import { MAX_CONTENT_BYTES, MAX_SEGMENT_COUNT } from '../../src/content/segmentation.ts'
@@ -47,6 +54,18 @@ const identification = record({
   signer: agent,
   signature: bytes(64),
 })
+const state = record<FetcherState>({
+  agent,
+  sequence: fc.maxSafeNat(),
+  condition: fc.constantFrom(...CONDITIONS),
+  claimed: fc.oneof(ranges, fc.constant([])),
+  fetched: fc.oneof(ranges, fc.constant([])),
+  progressBytes: fc.maxSafeNat(),
+  bytesPerSec: fc.maxSafeNat(),
+  streamCount: fc.nat(MAX_STREAM_COUNT),
+  streamBudget: fc.integer({ min: 1, max: MAX_STREAM_COUNT }),
+})
+const states = fc.array(record({ state, isDirect: fc.boolean() }), { minLength: 1, maxLength: MAX_TOLD_STATES })
 const frame: fc.Arbitrary<Frame> = fc.oneof(
   record({
     type: fc.constant('hello' as const),
@@ -73,6 +92,7 @@ const frame: fc.Arbitrary<Frame> = fc.oneof(
   record({ type: fc.constant('gone' as const), resource, ranges }),
   record({ type: fc.constant('manifest-request' as const), resource, firstIndex: index }),
   record({ type: fc.constant('manifest' as const), resource, statements, nextIndex: fc.option(index) }),
+  record({ type: fc.constant('claim' as const), resource, states }),
 )
 
 /** Anything but a frame or a protocol error is a failure of the test. */
@@ -144,6 +164,9 @@ t.test('a count is refused before anything is allocated for it', async (t) => {
     ['4096 ranges without a byte', Buffer.concat([head, Buffer.from([0x00, 0x10])])],
     ['65535 ranges', Buffer.concat([head, Buffer.from([0xff, 0xff]), Buffer.alloc(600_00)])],
     ['a gone without ranges', Buffer.concat([Buffer.from([19]), Buffer.alloc(32, 1), Buffer.from([0, 0])])],
+    ['a claim of 16 states without a byte', Buffer.concat([Buffer.from([22]), Buffer.alloc(32, 1), Buffer.from([16])])],
+    ['a claim of 255 states', Buffer.concat([Buffer.from([22]), Buffer.alloc(32, 1), Buffer.alloc(60_000, 255)])],
+    ['a claim of nobody', Buffer.concat([Buffer.from([22]), Buffer.alloc(32, 1), Buffer.from([0])])],
     ['1024 statements without a byte', Buffer.concat([Buffer.from([21]), Buffer.alloc(32), Buffer.from([0x00, 0x04])])],
   ]
   for (const [name, claim] of claims) t.throws(() => decodeFrame(claim), { code: 'SHORTHAUL_PEER_PROTOCOL' }, name)
@@ -225,4 +248,53 @@ t.test('what a message may not say is refused on the way out and on the way in',
       }),
     RangeError,
   )
+})
+
+t.test('a claim says no more than a crowd can mean', async (t) => {
+  const resource = idFromBytes<ResourceKey>(Buffer.alloc(32, 3))
+  const runs = (count: number) => Array.from({ length: count }, (_, i) => ({ start: 2 * i, end: 2 * i + 1 }))
+  const valid: FetcherState = {
+    agent: idFromBytes<AgentKey>(Buffer.alloc(32, 4)),
+    sequence: 5,
+    condition: 'active',
+    claimed: [],
+    fetched: [],
+    progressBytes: 6,
+    bytesPerSec: 7,
+    streamCount: 8,
+    streamBudget: 9,
+  }
+  const claim = (count: number, rest: Partial<FetcherState> = {}): Frame => {
+    return { type: 'claim', resource, states: Array(count).fill({ state: { ...valid, ...rest }, isDirect: true }) }
+  }
+  const largest = encodeFrame(
+    claim(MAX_TOLD_STATES, { claimed: runs(MAX_TOLD_RANGES), fetched: runs(MAX_TOLD_RANGES) }),
+  )
+  t.ok(largest.byteLength <= MAX_MESSAGE_BYTES, `the largest has ${largest.byteLength} bytes`)
+  for (const bad of [
+    claim(0),
+    claim(MAX_TOLD_STATES + 1),
+    claim(1, { claimed: runs(MAX_TOLD_RANGES + 1) }),
+    claim(1, { fetched: runs(MAX_TOLD_RANGES + 1) }),
+    claim(1, { claimed: [{ start: 5, end: 5 }] }),
+    claim(1, { fetched: [{ start: 0, end: MAX_SEGMENT_COUNT + 1 }] }),
+  ]) {
+    t.throws(() => encodeFrame(bad), RangeError)
+  }
+  const encoded = encodeFrame(claim(1))
+  const lengthBytes = encoded.byteLength
+  const conditionAt = 1 + 32 + 1 + 32 + 8 + 1
+  for (const [name, at, value] of [
+    ['an unknown condition', conditionAt, CONDITIONS.length],
+    ['a flag that is neither', conditionAt - 1, 2],
+    ['too many streams', lengthBytes - 2, MAX_STREAM_COUNT + 1],
+    ['a budget of none', lengthBytes - 1, 0],
+    ['a budget of too many', lengthBytes - 1, MAX_STREAM_COUNT + 1],
+    ['a sequence that no number holds', conditionAt - 2, 0xff],
+    ['512 ranges without a byte', conditionAt + 2, 2],
+  ] as const) {
+    const changed = Buffer.from(encoded)
+    changed[at] = value
+    t.throws(() => decodeFrame(changed), { code: 'SHORTHAUL_PEER_PROTOCOL' }, name)
+  }
 })

@@ -87,8 +87,9 @@ export class FakeAgent implements PeerLink, PeerLane {
     this.dir = parts.dir
     this.store = parts.store
     this.origins = parts.origins
-    const common = { store: this.store, link: this, keyPair, self: this.key, clock: systemClock, log }
-    this.exchange = new Exchange({ ...common, catalog: new Catalog(WIRE_KEY) })
+    const random = seededRandom(parts.seed)
+    const common = { store: this.store, link: this, keyPair, self: this.key, clock: systemClock, random, log }
+    this.exchange = new Exchange({ ...common, catalog: new Catalog(WIRE_KEY) }, { originConnections: 4 })
     this.transfers = new Transfers(
       {
         ...common,
@@ -97,9 +98,8 @@ export class FakeAgent implements PeerLink, PeerLane {
         lane: this,
         book: this.book,
         pool: new SegmentPool(),
-        random: seededRandom(parts.seed),
       },
-      { isAttestedTrusted: parts.isAttestedTrusted, originConnections: 4, minClaimBytes: 256 * 1024 },
+      { isAttestedTrusted: parts.isAttestedTrusted, minClaimBytes: 256 * 1024 },
     )
   }
 

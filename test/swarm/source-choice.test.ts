@@ -29,18 +29,21 @@ function peer(key: AgentKey, rest: Partial<PeerView> = {}): PeerView {
   return { key, holds: PositionSet.full(COUNT), inFlightCount: 0, bytesPerSec: null, state: 'ready', ...rest }
 }
 
-/** All is missing and known, nobody holds anything, the origin may be asked for one long stream. */
+/** All is missing and known; what is available, and how often, follows from the peers. */
 function state(rest: Partial<PlanState> = {}): PlanState {
+  const { missing = PositionSet.full(COUNT), peers = [] } = rest
+  const usable = peers.filter(({ state }) => state !== 'unusable')
+  const available = new PositionSet(missing.capacity)
+  for (const { holds } of usable) available.addAll(holds)
   return {
-    missing: PositionSet.full(COUNT),
+    missing,
     isKnown: () => true,
-    isHashExpected: () => false,
-    isCached: () => false,
-    isAwaited: () => false,
+    cached: new PositionSet(missing.capacity),
+    awaited: new PositionSet(missing.capacity),
+    available,
     windowEnd: Number.POSITIVE_INFINITY,
     inFlightCount: 0,
-    peers: [],
-    origin: { freeStreamCount: 1, maxClaimSegments: Number.POSITIVE_INFINITY },
+    peers,
     ...rest,
   }
 }
@@ -49,21 +52,11 @@ function choose(given: PlanState, options: { seed?: number; limits?: PlanLimits 
   return chooseSources(given, { limits: options.limits ?? LIMITS, random: seededRandom(options.seed ?? 1) })
 }
 
-function positionsOf(decision: Decision): number[] {
-  if (decision.source !== 'origin') return [decision.index]
-  const { start, end } = decision.range
-  return Array.from({ length: end - start }, (_, offset) => start + offset)
-}
-
-const from = (decisions: readonly Decision[], source: Decision['source']) =>
-  decisions.filter((decision) => decision.source === source)
-
 void t.test('whatever the state', async (t) => {
   const positions = fc.uniqueArray(fc.nat(COUNT - 1), { maxLength: COUNT })
   const arbitrary = fc.record({
     missing: positions,
     known: positions,
-    expected: positions,
     cached: positions,
     awaited: positions,
     windowEnd: fc.oneof(fc.nat(COUNT), fc.constant(Number.POSITIVE_INFINITY)),
@@ -77,12 +70,6 @@ void t.test('whatever the state', async (t) => {
       }),
       { maxLength: 3 },
     ),
-    origin: fc.option(
-      fc.record({
-        freeStreamCount: fc.nat(4),
-        maxClaimSegments: fc.oneof(fc.integer({ min: 1, max: 20 }), fc.constant(Number.POSITIVE_INFINITY)),
-      }),
-    ),
     limits: fc.record({
       maxInFlight: fc.integer({ min: 1, max: 16 }),
       perPeerInFlight: fc.integer({ min: 1, max: 4 }),
@@ -94,17 +81,15 @@ void t.test('whatever the state', async (t) => {
   /** `holds` decides for the state and the decisions that were made of it. */
   const always = (claim: (decisions: readonly Decision[], given: PlanState, limits: PlanLimits) => boolean): void => {
     const run = (raw: Raw) => {
-      const sets = { known: new Set(raw.known), expected: new Set(raw.expected) }
+      const known = new Set(raw.known)
       const given = state({
         missing: setOf(raw.missing),
-        isKnown: (index) => sets.known.has(index),
-        isHashExpected: (index) => sets.expected.has(index),
-        isCached: (index) => raw.cached.includes(index),
-        isAwaited: (index) => raw.awaited.includes(index),
+        isKnown: (index) => known.has(index),
+        cached: setOf(raw.cached),
+        awaited: setOf(raw.awaited),
         windowEnd: raw.windowEnd,
         inFlightCount: raw.inFlightCount,
         peers: raw.peers.map((view, at) => ({ ...view, key: [A, B, C][at] ?? A, holds: setOf(view.holds) })),
-        origin: raw.origin,
       })
       const decisions = choose(given, { seed: raw.seed, limits: raw.limits })
       return claim(decisions, given, raw.limits)
@@ -114,46 +99,24 @@ void t.test('whatever the state', async (t) => {
 
   await t.test('1. a position is decided at most once, and only a missing one', async () => {
     always((decisions, given) => {
-      const all = decisions.flatMap(positionsOf)
+      const all = decisions.map(({ index }) => index)
       return new Set(all).size === all.length && all.every((index) => given.missing.has(index))
     })
   })
 
-  await t.test('2. what a usable peer holds, and can be verified, is never asked of the origin', async () => {
-    always((decisions, given) =>
-      from(decisions, 'origin')
-        .flatMap(positionsOf)
-        .every(
-          (index) =>
-            !given.isKnown(index) || !given.peers.some(({ state, holds }) => state !== 'unusable' && holds.has(index)),
-        ),
-    )
-  })
-
-  await t.test('3. what is asked for stays within the limits, in all, for each peer and at the origin', async () => {
+  await t.test('2. what is asked for stays within the limits, in all and for each peer', async () => {
     always((decisions, given, limits) => {
-      const others = decisions.filter(({ source }) => source !== 'origin').length
       const room = Math.max(0, limits.maxInFlight - given.inFlightCount)
       const isEachBounded = given.peers.every(({ key, inFlightCount }) => {
         const asked = decisions.filter((it) => it.source === 'peer' && it.peer === key).length
         return asked <= Math.max(0, limits.perPeerInFlight - inFlightCount)
       })
-      return others <= room && isEachBounded && from(decisions, 'origin').length <= (given.origin?.freeStreamCount ?? 0)
+      return decisions.length <= room && isEachBounded
     })
   })
 
-  await t.test('4. a claim is a run of positions, not empty and never longer than allowed', async () => {
-    always((decisions, given) =>
-      decisions.every(
-        (it) =>
-          it.source !== 'origin' ||
-          (it.range.end > it.range.start && it.range.end - it.range.start <= (given.origin?.maxClaimSegments ?? 0)),
-      ),
-    )
-  })
-
   await t.test('nothing is decided beyond the window', async () => {
-    always((decisions, given) => decisions.flatMap(positionsOf).every((index) => index < given.windowEnd))
+    always((decisions, given) => decisions.every(({ index }) => index < given.windowEnd))
   })
 
   await t.test('a peer is asked only for what it holds, when it is ready and the hash is known', async () => {
@@ -166,79 +129,78 @@ void t.test('whatever the state', async (t) => {
     )
   })
 
-  await t.test(
-    'what another transfer fetches, or a hash that is about to come, is not asked of the origin',
-    async () => {
-      always((decisions, given) =>
-        from(decisions, 'origin')
-          .flatMap(positionsOf)
-          .every((index) => !given.isAwaited(index) && (given.isKnown(index) || !given.isHashExpected(index))),
-      )
-    },
-  )
+  await t.test('what another transfer fetches is waited for, and what the cache has is asked of nobody', async () => {
+    always((decisions, given) =>
+      decisions.every(({ source, index }) => {
+        if (given.awaited.has(index)) return source === 'await'
+        if (source === 'await') return false
+        return source === 'cache' ? given.cached.has(index) && given.isKnown(index) : !given.cached.has(index)
+      }),
+    )
+  })
 
   await t.test('it does something while something can be done', async () => {
     always((decisions, given, limits) => {
-      const canOrigin = (given.origin?.freeStreamCount ?? 0) > 0
+      const hasRoom = given.inFlightCount < limits.maxInFlight
       const isDoable = [...given.missing.values()].some((index) => {
         if (index >= given.windowEnd) return false
-        const hasRoom = given.inFlightCount < limits.maxInFlight
-        if (given.isAwaited(index)) return hasRoom
-        if (!given.isKnown(index)) return canOrigin && !given.isHashExpected(index)
-        if (given.isCached(index)) return hasRoom
-        const holders = given.peers.filter(({ state, holds }) => state !== 'unusable' && holds.has(index))
-        if (holders.length === 0) return canOrigin
-        return hasRoom && holders.some((it) => it.state === 'ready' && it.inFlightCount < limits.perPeerInFlight)
+        if (given.awaited.has(index)) return hasRoom
+        if (!given.isKnown(index)) return false
+        if (given.cached.has(index)) return hasRoom
+        return (
+          hasRoom &&
+          given.peers.some(
+            (it) => it.state === 'ready' && it.inFlightCount < limits.perPeerInFlight && it.holds.has(index),
+          )
+        )
       })
-      return !isDoable || decisions.length > 0
+      return isDoable === decisions.length > 0
     })
   })
 })
 
-void t.test('a busy holder is waited for; one that cannot be used is as if it were not there', async (t) => {
+void t.test('who is busy, has enough to do or cannot be used is not asked', async (t) => {
   t.same(choose(state({ peers: [peer(A, { state: 'busy' })] })), [])
-  t.same(choose(state({ peers: [peer(A, { inFlightCount: 4 })] })), [], 'as is one that has enough to do')
-  t.same(choose(state({ peers: [peer(A, { state: 'unusable' })] })), [
-    { source: 'origin', range: { start: 0, end: COUNT } },
-  ])
+  t.same(choose(state({ peers: [peer(A, { inFlightCount: 4 })] })), [])
+  t.same(choose(state({ peers: [peer(A, { state: 'unusable' })] })), [])
 })
 
-void t.test('an unknown hash: the origin, unless a holder is about to tell it', async (t) => {
-  const unknown = { isKnown: (index: number) => index >= 2, peers: [peer(A)] }
-  const now = choose(state(unknown))
-  t.same(from(now, 'origin'), [{ source: 'origin', range: { start: 0, end: 2 } }])
-  t.equal(from(now, 'peer').length, 4, 'the others come from the holder')
-  const soon = choose(state({ ...unknown, isHashExpected: (index) => index < 2 }))
-  t.same(from(soon, 'origin'), [])
-})
-
-void t.test('claims break where something else serves a position, and share the streams', async (t) => {
-  const given = state({
-    missing: setOf([0, 1, 2, 3, 4, 5, 6, 7, 20]),
-    peers: [peer(A, { holds: setOf([3]) })],
-    origin: { freeStreamCount: 4, maxClaimSegments: 3 },
-  })
-  t.same(
-    from(choose(given), 'origin').map((it) => it.source === 'origin' && it.range),
-    [
-      { start: 0, end: 3 },
-      { start: 4, end: 7 },
-      { start: 7, end: 8 },
-      { start: 20, end: 21 },
-    ],
-  )
-  t.equal(from(choose({ ...given, origin: { freeStreamCount: 2, maxClaimSegments: 3 } }), 'origin').length, 2)
-  t.equal(from(choose({ ...given, origin: null }), 'origin').length, 0)
+void t.test('what cannot be verified yet is not had from anybody', async (t) => {
+  const decisions = choose(state({ isKnown: (index) => index >= 2, peers: [peer(A)], cached: setOf([1]) }))
+  t.equal(decisions.length, 4)
+  t.ok(decisions.every(({ index }) => index >= 2))
 })
 
 void t.test('cache goes before peers, and another transfer of this agent before both', async (t) => {
-  const given = state({ peers: [peer(A)], isCached: (index) => index < 2, isAwaited: (index) => index === 0 })
+  const given = state({ peers: [peer(A)], cached: setOf([0, 1]), awaited: setOf([0, 7]) })
   t.same(
     choose(given)
-      .slice(0, 3)
-      .map(({ source }) => source),
-    ['await', 'cache', 'peer'],
+      .slice(0, 4)
+      .map(({ source, index }) => [source, source === 'peer' ? null : index]),
+    [
+      ['await', 0],
+      ['await', 7],
+      ['cache', 1],
+      ['peer', null],
+    ],
   )
+})
+
+void t.test('what is near the start comes first, in an order that differs from agent to agent', async (t) => {
+  const firsts = Array.from(
+    { length: 20 },
+    (_, seed) => choose(state({ peers: [peer(A), peer(B)] }), { seed })[0]?.index ?? 99,
+  )
+  t.ok(
+    firsts.every((index) => index < 32),
+    'a target grows from its start',
+  )
+  t.ok(new Set(firsts).size > 5, 'not all want the same')
+})
+
+void t.test('neighbours that see the same do not all want the same', async (t) => {
+  const firsts = Array.from({ length: 40 }, (_, seed) => choose(state({ peers: [peer(A)] }), { seed })[0]?.index)
+  t.ok(new Set(firsts).size > 10, `${new Set(firsts).size} different ones`)
 })
 
 void t.test('equal peers get equal load', async (t) => {

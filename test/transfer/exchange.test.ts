@@ -2,8 +2,10 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import hypercore from 'hypercore-crypto'
 import t, { type Test } from 'tap'
+import { seededRandom } from '../../src/clock.ts'
 import { hashSegment } from '../../src/content/digest.ts'
-import { type AgentKey, idFromBytes, type SegmentHash } from '../../src/content/ids.ts'
+import type { FetcherState } from '../../src/content/fetcher-state.ts'
+import { type AgentKey, idFromBytes, type ResourceKey, type SegmentHash } from '../../src/content/ids.ts'
 import { identificationPayload, resourceId } from '../../src/content/resource.ts'
 import { SIGNATURE_BYTES, type Statement, signStatement } from '../../src/content/statement.ts'
 import type { Message } from '../../src/peers/messages.ts'
@@ -12,6 +14,7 @@ import { Store } from '../../src/store/store.ts'
 import { Catalog } from '../../src/transfer/catalog.ts'
 import { Exchange } from '../../src/transfer/exchange.ts'
 import type { PeerLike, PeerLink } from '../../src/transfer/ports.ts'
+import type { SharedResource } from '../../src/transfer/shared-resource.ts'
 import { keyPair, log, ManualClock, options, record } from '../store/fixtures.ts'
 import { FakeBranch } from '../support/fake-branch.ts'
 import { startTestOrigin } from '../support/test-origin.ts'
@@ -88,7 +91,10 @@ async function setUp(t: Test, about: ResourceRecord = record('a')) {
     child: () => watched,
     warn: (_: unknown, text: string) => warnings.push(text),
   } as unknown as typeof log
-  const exchange = new Exchange({ store, catalog, link: wire, keyPair, self: keyOf(keyPair), clock, log: watched })
+  const exchange = new Exchange(
+    { store, catalog, link: wire, keyPair, self: keyOf(keyPair), clock, random: seededRandom(1), log: watched },
+    { originConnections: 4 },
+  )
   close = async () => {
     await exchange.close()
     await store.close()
@@ -293,7 +299,7 @@ void t.test('what neighbours hold', async (t) => {
       [4_294_967_290, 4_294_967_295],
     ])
     await idle()
-    t.same(shared.holders.get(peer.key)?.ranges(), [
+    t.same(shared.holders.of(peer.key)?.ranges(), [
       { start: 3, end: 5 },
       { start: 14, end: 16 },
     ])
@@ -307,7 +313,7 @@ void t.test('what neighbours hold', async (t) => {
     have(peer, [[0, 16]], [state(0, 0, 'a')])
     wire.leave(peer)
     await idle()
-    t.equal(shared.holders.size, 0)
+    t.equal(shared.holders.available.size, 0)
     exchange.release(shared)
   })
 
@@ -322,9 +328,155 @@ void t.test('what neighbours hold', async (t) => {
     })
     await idle()
     const shared = await exchange.acquire(other)
-    t.equal(shared.holders.size, 0)
+    t.equal(shared.holders.available.size, 0)
     exchange.release(shared)
-    t.equal((await exchange.acquire(about)).holders.size, 0)
+    t.equal((await exchange.acquire(about)).holders.available.size, 0)
+  })
+})
+
+void t.test('an interest in a resource', async (t) => {
+  await t.test('is answered in any case, so that nobody waits for silence', async (t) => {
+    const { wire, key, catalog, exchange, about, idle, join } = await setUp(t)
+    const peer = join(0)
+    const unknown = catalog.resourceKey(record('b'))
+    for (const resource of [unknown, key]) {
+      wire.receive(peer, { type: 'interest', location: null, resource, isWanted: true })
+    }
+    await idle()
+    t.same(
+      wire.of('have').map(({ resource, ranges }) => ({ resource, ranges })),
+      [
+        { resource: unknown, ranges: [] },
+        { resource: key, ranges: [] },
+      ],
+    )
+    const shared = await exchange.acquire(about)
+    exchange.committed(shared, 3, null)
+    t.same(wire.of('have').at(-1)?.ranges, [{ start: 3, end: 4 }], 'and news follow by themselves')
+    wire.receive(peer, { type: 'interest', location: null, resource: key, isWanted: true })
+    await idle()
+    t.same(wire.of('have').at(-1)?.ranges, [{ start: 3, end: 4 }], 'whoever asks again is told again')
+    exchange.release(shared)
+  })
+
+  await t.test('ends the news when it is withdrawn', async (t) => {
+    const { wire, key, exchange, about, idle, join } = await setUp(t)
+    const peer = join(0)
+    const shared = await exchange.acquire(about)
+    for (const isWanted of [true, false]) {
+      wire.receive(peer, { type: 'interest', location: null, resource: key, isWanted })
+      await idle()
+    }
+    const before = wire.of('have').length
+    exchange.committed(shared, 3, null)
+    t.equal(wire.of('have').length, before)
+    exchange.release(shared)
+  })
+
+  await t.test('is answered with what we do, and then with what we have', async (t) => {
+    const { wire, key, exchange, about, idle, join } = await setUp(t)
+    const peer = join(0)
+    const shared = await exchange.acquire(about)
+    wire.sent.length = 0
+    wire.receive(peer, { type: 'interest', location: null, resource: key, isWanted: true })
+    await idle()
+    t.same(
+      wire.sent.map(({ message }) => message.type),
+      ['claim', 'have'],
+    )
+    exchange.release(shared)
+    await idle()
+    t.equal(wire.of('claim').at(-1)?.states[0]?.state.condition, 'done', 'who leaves says so')
+  })
+
+  await t.test('is told only what it does not have, and again what it lost', async (t) => {
+    const { about, clock, wire, key, exchange, have, idle, join } = await setUp(t)
+    const shared = await exchange.acquire(about)
+    const peer = join(0)
+    wire.receive(peer, { type: 'interest', location: null, resource: key, isWanted: true })
+    have(peer, [[0, 3]])
+    await idle()
+    wire.sent.length = 0
+    for (const index of [2, 3]) {
+      exchange.committed(shared, index, null)
+      clock.advance(1000)
+    }
+    t.same(
+      wire.of('have').map(({ ranges }) => ranges),
+      [[{ start: 3, end: 4 }]],
+    )
+    wire.receive(peer, { type: 'gone', resource: key, ranges: [{ start: 0, end: 3 }] })
+    await idle()
+    t.same(wire.of('have').at(-1)?.ranges, [{ start: 2, end: 3 }])
+    exchange.release(shared)
+  })
+})
+
+void t.test('what others fetch', async (t) => {
+  const claimOf = (peer: PeerLike, resource: ResourceKey, rest: Partial<FetcherState> = {}): Message => ({
+    type: 'claim',
+    resource,
+    states: [
+      {
+        isDirect: true,
+        state: {
+          agent: peer.key,
+          sequence: 1,
+          condition: 'active',
+          claimed: [{ start: 4, end: 8 }],
+          fetched: [],
+          progressBytes: 0,
+          bytesPerSec: 0,
+          streamCount: 1,
+          streamBudget: 6,
+          ...rest,
+        },
+      },
+    ],
+  })
+  const isExpected = (shared: SharedResource, clock: ManualClock) => shared.crowd.isExpected(5, clock.monotonicMs())
+
+  await t.test('is known until they leave', async (t) => {
+    const { about, clock, wire, key, exchange, idle, join } = await setUp(t)
+    const shared = await exchange.acquire(about)
+    const peer = join(0)
+    wire.receive(peer, claimOf(peer, key))
+    await idle()
+    t.ok(isExpected(shared, clock))
+    wire.leave(peer)
+    t.notOk(isExpected(shared, clock))
+    exchange.release(shared)
+  })
+
+  await t.test('comes from one that wants to hear of what we get', async (t) => {
+    const { about, wire, key, exchange, idle, join } = await setUp(t)
+    const shared = await exchange.acquire(about)
+    exchange.committed(shared, 3, null)
+    const [peer, done] = [join(0), join(1)]
+    wire.sent.length = 0
+    wire.receive(peer, claimOf(peer, key))
+    wire.receive(done, claimOf(done, key, { condition: 'done', claimed: [] }))
+    await idle()
+    t.same(
+      wire.sent.filter(({ message }) => message.type === 'have').map(({ to }) => to),
+      [peer.key],
+    )
+    exchange.committed(shared, 4, null)
+    t.same(wire.of('have').at(-1)?.ranges, [{ start: 4, end: 5 }])
+    exchange.release(shared)
+  })
+
+  await t.test('does not count for what is private, or what nobody here ever wanted', async (t) => {
+    const about = record('secret', { visibility: 'private' })
+    const { clock, wire, key, catalog, exchange, idle, join } = await setUp(t, about)
+    const shared = await exchange.acquire(about)
+    const peer = join(0)
+    wire.receive(peer, claimOf(peer, key))
+    wire.receive(peer, claimOf(peer, catalog.resourceKey(record('b'))))
+    await idle()
+    t.notOk(isExpected(shared, clock))
+    t.same(wire.sent, [])
+    exchange.release(shared)
   })
 })
 
@@ -400,7 +552,11 @@ void t.test('nothing private is told, whatever is asked', async (t) => {
   await idle()
   t.same(
     wire.sent.map(({ message }) => message),
-    [{ type: 'known', location, newest: null }],
+    [
+      { type: 'known', location, newest: null },
+      // Also the answer to an interest in what we never heard of.
+      { type: 'have', resource: key, ranges: [], statements: [] },
+    ],
   )
   t.equal(resourceId(about.resource), about.id)
 })

@@ -1,0 +1,161 @@
+/**
+ * The origin's part of one transfer: claims what nobody in the branch has, in the measure that the crowd allows this agent
+ * (swarm/crowd.ts), and has it fetched claim by claim.
+ *
+ * Does not know where else positions come from: a transfer lends it what is free, and takes back what was not fetched.
+ * Invariants: a stream takes a position only when it comes to it, so that what comes from elsewhere meanwhile is not had
+ * twice; it never goes beyond the end of its claim, which moves down when others take a part of it.
+ */
+import type { Clock } from '../clock.ts'
+import type { PositionSet } from '../content/position-set.ts'
+import type { OriginStream } from '../origin/origin.ts'
+import type { Claim } from '../swarm/crowd.ts'
+import type { OriginFetcher } from './fetch-origin.ts'
+import type { SharedResource } from './shared-resource.ts'
+
+/** What the transfer does for its origin claims. */
+export interface ClaimedPositions {
+  /** Missing positions that nobody near has, and that nothing of ours fetches. The caller's to change. */
+  free(): PositionSet
+  /** True when there is nobody to share the work with. */
+  isAlone(): boolean
+  /** Makes the position ours to fetch; false when it is no longer missing. */
+  take(index: number): boolean
+  /** The position is delivered, or missing again. */
+  land(index: number, isDelivered: boolean): void
+  commit(index: number, bytes: Uint8Array): Promise<void>
+  /** Runs beside; its failure ends the transfer. */
+  spawn(run: () => Promise<void>): void
+  /** A failure that another attempt may cure. */
+  onRetry(error: unknown): void
+}
+
+interface Running {
+  readonly abort: AbortController
+  /** All of its bytes are here. */
+  isRead: boolean
+}
+
+export class OriginClaims {
+  readonly #fetcher: OriginFetcher
+  readonly #shared: SharedResource
+  readonly #clock: Clock
+  readonly #positions: ClaimedPositions
+  /** The transfer that this is a part of. */
+  readonly #owner: object
+  readonly #signal: AbortSignal
+  readonly #running = new Map<Claim, Running>()
+  /** Tells others what we claim. */
+  readonly #tell: () => void
+
+  constructor(
+    components: { fetcher: OriginFetcher; shared: SharedResource; clock: Clock; positions: ClaimedPositions },
+    options: { owner: object; signal: AbortSignal; onChange: () => void },
+  ) {
+    this.#fetcher = components.fetcher
+    this.#shared = components.shared
+    this.#clock = components.clock
+    this.#positions = components.positions
+    this.#owner = options.owner
+    this.#signal = options.signal
+    this.#tell = options.onChange
+    if (!this.#fetcher.canRange) this.#shared.crowd.fetchUndivided()
+  }
+
+  /** The first GET served as the probe: it goes on as a claim of everything. */
+  startFirst(stream: OriginStream): void {
+    this.#start(this.#shared.crowd.claimRest(0, this.#clock.monotonicMs()), stream)
+  }
+
+  /** Starts as many claims as may run now, and gives up what others took over. */
+  update(): void {
+    const { crowd } = this.#shared
+    const nowMs = this.#clock.monotonicMs()
+    for (const [claim, running] of this.#running) {
+      if (!running.isRead && claim.end <= claim.next) running.abort.abort()
+      else crowd.shareRest(claim, nowMs)
+    }
+    const pause = this.#fetcher.pause()
+    if (this.#running.size === 0) crowd.setCondition(pause ?? 'active')
+    if (pause === null) {
+      for (let claim = this.#claim(nowMs); claim !== null; claim = this.#claim(nowMs)) this.#start(claim, null)
+    }
+    this.#tell()
+  }
+
+  #claim(nowMs: number): Claim | null {
+    const { crowd } = this.#shared
+    if (this.#positions.isAlone()) return this.#claimRest(nowMs)
+    if (crowd.ownStreamCount >= crowd.streamShare(nowMs)) return null
+    return crowd.isUndivided ? this.#claimRest(nowMs) : crowd.claim(this.#positions.free(), nowMs)
+  }
+
+  /** One stream for all that is left: what the user's other tools do, and what origins expect. */
+  #claimRest(nowMs: number): Claim | null {
+    if (this.#running.size > 0) return null
+    const start = this.#positions.free().next(0)
+    return start === -1 ? null : this.#shared.crowd.claimRest(start, nowMs)
+  }
+
+  #start(claim: Claim, stream: OriginStream | null): void {
+    const running: Running = { abort: new AbortController(), isRead: false }
+    this.#running.set(claim, running)
+    this.#shared.claims.set(claim, this.#owner)
+    this.#positions.spawn(() => this.#run(claim, running, stream))
+  }
+
+  async #run(claim: Claim, running: Running, stream: OriginStream | null): Promise<void> {
+    const { crowd, draft } = this.#shared
+    const taken = new Set<number>()
+    const take = (index: number): boolean => {
+      if (taken.has(index)) return true
+      if (index >= claim.end || !this.#positions.take(index)) return false
+      taken.add(index)
+      return true
+    }
+    const settle = (index: number, isDelivered: boolean) => {
+      taken.delete(index)
+      if (isDelivered) crowd.fetched(index)
+      else crowd.release(index)
+      this.#positions.land(index, isDelivered)
+    }
+    take(claim.start)
+    try {
+      await this.#fetcher.fetch(
+        { start: claim.start, end: claim.end },
+        {
+          stream,
+          lengthBytes: draft.lengthBytes,
+          signal: AbortSignal.any([this.#signal, running.abort.signal]),
+          wants: take,
+          onBytes: (bytes) => crowd.progressed(claim, bytes, this.#clock.monotonicMs()),
+          onPosition: (next) => {
+            crowd.advance(claim, next)
+            running.isRead = next >= claim.end
+          },
+          onSegment: async (index, bytes) => {
+            await this.#positions.commit(index, bytes)
+            settle(index, true)
+          },
+        },
+      )
+    } catch (error) {
+      if (!running.abort.signal.aborted || this.#signal.aborted) this.#failed(error)
+    } finally {
+      this.#running.delete(claim)
+      this.#shared.claims.delete(claim)
+      crowd.end(claim, this.#clock.monotonicMs())
+      for (const index of taken) settle(index, false)
+      await stream?.cancel()
+    }
+  }
+
+  /** @throws what no other attempt can cure */
+  #failed(error: unknown): void {
+    const couldRange = this.#fetcher.canRange
+    this.#fetcher.failed(error)
+    const isNews = couldRange === this.#fetcher.canRange // that it does no ranges was said already
+    if (!this.#fetcher.canRange) this.#shared.crowd.fetchUndivided()
+    if (isNews && !this.#signal.aborted) this.#positions.onRetry(error)
+  }
+}
