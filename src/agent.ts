@@ -21,8 +21,8 @@ import { normaliseUrl, type OriginOptions, Origins } from './origin/origins.ts'
 import { deriveBranchKeys } from './peers/branch-keys.ts'
 import { LaneClient } from './peers/lane-client.ts'
 import { LaneOffers } from './peers/lane-offers.ts'
-import { LaneServer, type ReadForPeer } from './peers/lane-server.ts'
-import { Network } from './peers/network.ts'
+import type { LaneServer, ReadForPeer } from './peers/lane-server.ts'
+import type { Network } from './peers/network.ts'
 import { PeerBook } from './peers/peer-book.ts'
 import type { ResourceRecord } from './store/records.ts'
 import { Store, type StoreStat } from './store/store.ts'
@@ -37,7 +37,7 @@ export interface AgentOptions {
   readonly config: Config
   /**
    * `daemon`: fixed ports or an error. `embedded`: lives for one command; takes any free port, starts to work before the
-   * network is there, and goes on without it.
+   * network is there, and goes on without it. Its network starts a moment after the first request to the origin.
    */
   readonly role: 'daemon' | 'embedded'
   /** False: no neighbours at all, no port is opened. Default: true. */
@@ -116,6 +116,8 @@ export class Agent {
   #networkState: AgentStatus['network']['state'] = 'off'
   #networkError: unknown = null
   #networkOpening: Promise<void> = Promise.resolve()
+  /** Ends the head start that the origin has over the network of an embedded agent. */
+  readonly #networkWanted = new AbortController()
   #closing: Promise<void> | null = null
 
   private constructor(parts: Parts, options: { config: Config; log: Logger; clock: Clock; key: AgentKey }) {
@@ -196,6 +198,7 @@ export class Agent {
       if (link) {
         const neighbourhood = { keyPair, keys, clock, random, log, link, role }
         agent.#networkState = 'starting'
+        if (role === 'daemon') agent.#networkWanted.abort()
         agent.#networkOpening = agent.#openNetwork(neighbourhood, components.wrapReadForPeer)
         // A daemon is ready when its neighbours can reach it; a command does not wait for them.
         if (role === 'daemon') await agent.#networkOpening
@@ -228,6 +231,7 @@ export class Agent {
       await delivery.abandon()
       throw error
     }
+    if (!request.useOrigin) this.#networkWanted.abort()
     const run = this.#parts.transfers.run({ ...request, url }, delivery, {
       signal,
       onEvent: options.onEvent ?? (() => {}),
@@ -254,6 +258,7 @@ export class Agent {
 
   /** Resolves when the network is up (or has failed): for those who want neighbours before they start. */
   async whenNetworkIsUp(): Promise<void> {
+    this.#networkWanted.abort()
     await this.#networkOpening.catch(() => {})
   }
 
@@ -403,6 +408,14 @@ export class Agent {
     const { keyPair, keys, clock, random, log, link, role } = neighbourhood
     const { store, lane, ledger } = this.#parts
     try {
+      const isWanted = AbortSignal.any([this.#networkWanted.signal, this.#stop.signal])
+      if (!isWanted.aborted) await clock.sleep(HEAD_START_MS, { signal: isWanted }).catch(() => {})
+      if (this.#stop.signal.aborted) return
+      const [{ LaneServer }, { Network }] = await Promise.all([
+        import('./peers/lane-server.ts'),
+        import('./peers/network.ts'),
+      ])
+      if (this.#stop.signal.aborted) return
       const offers = new LaneOffers({ clock }, LANE_OFFERS)
       this.#parts.opened.push(async () => offers.close())
       const read: ReadForPeer = async (hash, { signal }) =>
@@ -465,6 +478,11 @@ export class Agent {
   }
 }
 
+/**
+ * An embedded agent's network starts this long after the agent: loading and opening it keeps the process busy for 0.2 s,
+ * in which the first request would wait, and small content is had without it.
+ */
+const HEAD_START_MS = 100
 /** As many connections as requests in flight to one peer: a request never waits behind another in our own queue. */
 const LANE_CLIENT = { connectionsPerPeer: 4, requestTimeoutMs: 60_000, stallTimeoutMs: 2500 }
 /** An offer outlives its session by 30 s, so that a session that flaps does not break what is on its way. */

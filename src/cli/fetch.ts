@@ -45,9 +45,11 @@ export async function fetchVerb(url: string, options: FetchOptions): Promise<voi
     // The target is opened first: a directory that cannot be written is said before any byte crosses the WAN.
     const delivery = target === null ? new PipeDelivery(writeStdout) : await PartFile.open(target)
     try {
-      const result = await fetchOnce(request, delivery, { options, loaded, signal, onEvent })
-      progress.clear()
-      report(result, { output, url, path: target ?? '-' })
+      const onDone = (result: TransferResult) => {
+        progress.clear()
+        report(result, { output, url, path: target ?? '-' })
+      }
+      await fetchOnce(request, delivery, { options, loaded, signal, onEvent, onDone })
       return
     } catch (error) {
       progress.clear()
@@ -67,9 +69,11 @@ async function fetchOnce(
     readonly loaded: Awaited<ReturnType<typeof loadCliConfig>>
     readonly signal: AbortSignal
     readonly onEvent: (event: TransferEvent) => void
+    /** Called before the agent is left: who waits for the target need not wait for that. */
+    readonly onDone: (result: TransferResult) => void
   },
-): Promise<TransferResult> {
-  const { options, loaded, signal, onEvent } = run
+): Promise<void> {
+  const { options, loaded, signal, onEvent, onDone } = run
   const isFile = new URL(request.url).protocol === 'file:'
   const acquired = await acquireAgent(loaded, {
     ...options,
@@ -81,13 +85,14 @@ async function fetchOnce(
   })
   if ('client' in acquired) {
     try {
-      return await acquired.client.fetch(request, delivery, { signal, onEvent })
+      onDone(await acquired.client.fetch(request, delivery, { signal, onEvent }))
     } finally {
       await acquired.client.close()
     }
+    return
   }
   try {
-    return await acquired.embedded.agent.fetch(request, delivery, { signal, onEvent })
+    onDone(await acquired.embedded.agent.fetch(request, delivery, { signal, onEvent }))
   } finally {
     await acquired.embedded.close()
   }
