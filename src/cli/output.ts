@@ -1,5 +1,5 @@
 /** What commands print: results to stdout, all else to stderr, errors in one line, or everything as JSON lines. */
-import { EXIT, type ExitCode, isShorthaulError, ShorthaulError } from '../errors.ts'
+import { EXIT, type ExitCode, isShorthaulError, redactUrl, ShorthaulError } from '../errors.ts'
 
 export interface Output {
   readonly isJson: boolean
@@ -27,17 +27,22 @@ export function createOutput(options: { readonly isJson: boolean }): Output {
   }
 }
 
-/** Prints the failure in the form that was asked for. @returns the exit code that the CLI contract gives it */
-export function reportError(error: unknown, options: { readonly isJson: boolean }): ExitCode {
+/**
+ * Prints the failure in the form that was asked for.
+ * @param options.url which of several fetches failed
+ * @returns the exit code that the CLI contract gives it
+ */
+export function reportError(error: unknown, options: { readonly isJson: boolean; readonly url?: string }): ExitCode {
+  const { url } = options
   const known = isShorthaulError(error) ? error : null
   const message = error instanceof Error ? error.message : String(error)
   const code = known?.code ?? 'SHORTHAUL_BUG'
   const exit = known?.exit ?? EXIT.local
   if (options.isJson) {
     const retryable = known?.retryable ?? false
-    process.stdout.write(`${JSON.stringify({ event: 'error', code, message, retryable, exit })}\n`)
+    process.stdout.write(`${JSON.stringify({ event: 'error', url, code, message, retryable, exit })}\n`)
   } else {
-    process.stderr.write(`shorthaul: ${message} (${code})\n`)
+    process.stderr.write(`shorthaul: ${url === undefined ? '' : `${redactUrl(url)}: `}${message} (${code})\n`)
   }
   // An error without a code is a bug of ours: the stack is what its report needs.
   if (!known && error instanceof Error) process.stderr.write(`${error.stack ?? ''}\n`)

@@ -9,7 +9,7 @@ import type { InitOptions } from './branch.ts'
 import type { ShowOptions } from './config.ts'
 import type { GlobalOptions } from './context.ts'
 import type { DoctorOptions } from './doctor.ts'
-import type { FetchOptions } from './fetch.ts'
+import type { FetchOptions } from './fetch-orders.ts'
 
 export function createProgram(): Command {
   const program = new Command('shorthaul')
@@ -38,9 +38,12 @@ export function createProgram(): Command {
 function addFetch(program: Command): void {
   program
     .command('fetch')
-    .description('Fetch a URL: from the cache, the neighbours or its origin, verified')
-    .argument('<url>', 'http, https or file URL')
-    .option('-o, --output <file>', 'target; - for stdout; default: the last path segment of the URL')
+    .description('Fetch URLs: from the cache, the neighbours or their origins, verified')
+    .argument('[url...]', 'http, https or file URLs')
+    .option('-o, --output <file>', 'target of one URL; - for stdout; default: the last path segment of the URL')
+    .option('-d, --directory <dir>', 'where targets go', '.')
+    .option('-i, --input-file <file>', 'more URLs, one a line, or URL, tab, name; # begins a comment; - for stdin')
+    .option('--parallel <count>', 'how many are fetched at the same time', '4')
     .option('--sha256 <hex>', 'the content must have this SHA-256, wherever it comes from')
     .option('--no-peers', 'do not ask neighbours, and open no ports')
     .option('--no-origin', 'do not ask the origin: only what this branch has')
@@ -48,9 +51,9 @@ function addFetch(program: Command): void {
     .option('-H, --header <header>', "'Name: value' for the origin; makes the content private", collect, [])
     .option('--priority <priority>', PRIORITIES.join(', '), 'foreground')
     .option('--no-daemon', 'do not use a running daemon')
-    .action(async (url: string, _options: unknown, command: Command) => {
+    .action(async (urls: readonly string[], _options: unknown, command: Command) => {
       const { fetchVerb } = await import('./fetch.ts')
-      await fetchVerb(url, command.optsWithGlobals<FetchOptions>())
+      await fetchVerb(urls, command.optsWithGlobals<FetchOptions>())
     })
 }
 

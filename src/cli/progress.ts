@@ -51,9 +51,11 @@ export class ProgressLine {
     this.#stream = stream
   }
 
-  draw(progress: TransferProgress): void {
+  /** @param prefix stands before it: how far we are, of several fetches */
+  draw(progress: TransferProgress, prefix = ''): void {
     if (!this.#stream.isTTY) return
-    this.#stream.write(`\r\u001b[2K${formatProgress(progress, this.#stream.columns || DEFAULT_COLUMNS)}`)
+    const columns = Math.max(1, (this.#stream.columns || DEFAULT_COLUMNS) - prefix.length)
+    this.#stream.write(`\r\u001b[2K${prefix}${formatProgress(progress, columns)}`)
     this.#isDrawn = true
   }
 

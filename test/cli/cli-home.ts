@@ -80,13 +80,17 @@ export class CliHome {
     return join(this.dir, 'work', ...names)
   }
 
-  start(args: readonly string[], options: { readonly env?: NodeJS.ProcessEnv; readonly config?: false } = {}): Started {
+  start(
+    args: readonly string[],
+    options: { readonly env?: NodeJS.ProcessEnv; readonly config?: false; readonly stdin?: string } = {},
+  ): Started {
     const config = options.config === false ? [] : ['--config', this.configFile]
     const child = spawn(process.execPath, [...COMMAND, ...args, ...config], {
       cwd: this.path(),
       env: { ...this.#env, ...options.env },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['pipe', 'pipe', 'pipe'],
     })
+    child.stdin.end(options.stdin)
     const stdout: Buffer[] = []
     const stderr: Buffer[] = []
     let onLine: (line: string) => void = () => {}
