@@ -134,14 +134,14 @@ export class ResourceIndex {
     return true
   }
 
-  async seal(id: ResourceId, manifest: Manifest): Promise<boolean> {
+  async seal(id: ResourceId, manifest: Manifest, { sha256 }: { readonly sha256?: string } = {}): Promise<boolean> {
     const known = await this.get(id)
     if (known === null) return false
     const { root } = manifest
     const changes = [put(keys.manifestUser(root, id))]
     if (!(await this.#db.has(keys.manifest(root)))) changes.push(put(keys.manifest(root), encodeManifest(manifest)))
     if (known.root !== null && known.root !== root) changes.push(...(await this.#unsealChanges(known.root, id)))
-    await this.#write(known, { ...known, root }, changes)
+    await this.#write(known, { ...known, root, sha256: sha256 ?? known.sha256 }, changes)
     return true
   }
 

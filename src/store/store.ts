@@ -254,10 +254,10 @@ export class Store {
     return this.#changeOf(id, (resource) => this.#parts.statements.replacements(resource, statements))
   }
 
-  /** Stores the manifest, once for all resources with its root, and sets the record's root. */
-  sealManifest(id: ResourceId, manifest: Manifest): Promise<void> {
+  /** Stores the manifest, once for all resources with its root, and sets the record's root, and digest when given. */
+  sealManifest(id: ResourceId, manifest: Manifest, known: { readonly sha256?: string } = {}): Promise<void> {
     return this.#change(async () => {
-      await this.#parts.resources.seal(id, manifest)
+      await this.#parts.resources.seal(id, manifest, known)
     })
   }
 

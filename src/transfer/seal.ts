@@ -10,31 +10,43 @@ export async function seal(
   shared: SharedResource,
   options: { readonly store: Store; readonly self: AgentKey; readonly keyPair: KeyPair; readonly sha256: string },
 ): Promise<void> {
-  const { store, self, keyPair, sha256 } = options
+  const { store, self, sha256 } = options
   const { record, draft } = shared
   if (record.root === null && draft.isComplete) {
-    const all = await store.statements(record.id)
-    const own: Statement[] = []
-    let run: { firstIndex: number; hashes: Statement['hashes'][number][] } | null = null
-    const endRun = () => {
-      if (run) own.push(signStatement(keyPair, record.id, run.firstIndex, run.hashes))
-      run = null
+    // What we signed of a single segment is our word for the whole already.
+    if (draft.segmentCount > 1) {
+      const all = await store.statements(record.id)
+      const others = all.filter((statement) => statement.signer !== self)
+      await store.replaceStatements(record.id, [...ownStatements(shared, options), ...others])
     }
-    for (let index = 0; index < draft.segmentCount; index++) {
-      const entry = draft.entry(index)
-      const isOwn = entry?.signer === self
-      if (!entry || !isOwn || (run && run.hashes.length >= MAX_STATEMENT_HASHES)) endRun()
-      if (!entry || !isOwn) continue
-      run ??= { firstIndex: index, hashes: [] }
-      run.hashes.push(entry.hash)
-    }
-    endRun()
-    await store.replaceStatements(record.id, [...own, ...all.filter((statement) => statement.signer !== self)])
-    await store.sealManifest(record.id, draft.seal())
+    await store.sealManifest(record.id, draft.seal(), { sha256 })
   }
   const sealed = await store.resource(record.id)
   if (sealed) {
     shared.record = { ...sealed, sha256 }
-    await store.putResource(shared.record)
+    if (sealed.sha256 !== sha256) await store.putResource(shared.record)
   }
+}
+
+/** As few as the limit of a statement allows. */
+function ownStatements(
+  { record, draft }: SharedResource,
+  { self, keyPair }: { readonly self: AgentKey; readonly keyPair: KeyPair },
+): Statement[] {
+  const own: Statement[] = []
+  let run: { firstIndex: number; hashes: Statement['hashes'][number][] } | null = null
+  const endRun = () => {
+    if (run) own.push(signStatement(keyPair, record.id, run.firstIndex, run.hashes))
+    run = null
+  }
+  for (let index = 0; index < draft.segmentCount; index++) {
+    const entry = draft.entry(index)
+    const isOwn = entry?.signer === self
+    if (!entry || !isOwn || (run && run.hashes.length >= MAX_STATEMENT_HASHES)) endRun()
+    if (!entry || !isOwn) continue
+    run ??= { firstIndex: index, hashes: [] }
+    run.hashes.push(entry.hash)
+  }
+  endRun()
+  return own
 }
