@@ -114,42 +114,49 @@ export class ControlClient {
     },
   ): Promise<TransferResult> {
     let id = ''
-    for await (const frame of decodeFrames(body)) {
-      switch (frame.frame) {
-        case 'accepted':
-          id = frame.id
-          break
-        case 'begin':
-          await delivery.begin(frame)
-          break
-        case 'keep':
-          await delivery.keep(frame.index)
-          break
-        case 'segment': {
-          // The daemon verified it; the hash here makes the type, and would catch a fault on the way.
-          const { verifySegment } = await options.verifying
-          await delivery.write(frame.index, verifySegment(frame.bytes, null))
-          break
+    let result: TransferResult | null = null
+    try {
+      for await (const frame of decodeFrames(body)) {
+        switch (frame.frame) {
+          case 'accepted':
+            id = frame.id
+            break
+          case 'begin':
+            await delivery.begin(frame)
+            break
+          case 'keep':
+            await delivery.keep(frame.index)
+            break
+          case 'segment': {
+            // The daemon verified it; the hash here makes the type, and would catch a fault on the way.
+            const { verifySegment } = await options.verifying
+            await delivery.write(frame.index, verifySegment(frame.bytes, null))
+            break
+          }
+          case 'restart':
+            await delivery.restart()
+            break
+          case 'digest':
+            await this.post(`/v1/fetch/${id}/digest`, { sha256: await delivery.digest(frame.lengthBytes) })
+            break
+          case 'complete':
+            await delivery.complete(frame.lengthBytes)
+            break
+          case 'event':
+            options.onEvent?.(frame.event)
+            break
+          case 'result':
+            result = frame.result // and on to the end, after which the connection can be used again
+            break
+          case 'error':
+            throw errorOf(frame)
         }
-        case 'restart':
-          await delivery.restart()
-          break
-        case 'digest':
-          await this.post(`/v1/fetch/${id}/digest`, { sha256: await delivery.digest(frame.lengthBytes) })
-          break
-        case 'complete':
-          await delivery.complete(frame.lengthBytes)
-          break
-        case 'event':
-          options.onEvent?.(frame.event)
-          break
-        case 'result':
-          return frame.result
-        case 'error':
-          throw errorOf(frame)
       }
+    } catch (error) {
+      if (result === null) throw error // else it is done, however the connection ends
     }
-    throw lost(undefined)
+    if (result === null) throw lost(undefined)
+    return result
   }
 
   async #json(call: Call): Promise<unknown> {

@@ -2,6 +2,7 @@
  * A delivery whose target belongs to the process at the other end of the control socket: verified segments go out as
  * frames, and that process writes them as its own user.
  */
+import { createHash } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
 import type { ResourceId, SegmentHash } from '../content/ids.ts'
 import type { VerifiedSegment } from '../content/verify.ts'
@@ -26,6 +27,9 @@ export class RemoteDelivery implements Delivery {
   #next = 0
   #listener: () => void = () => {}
   #digest: ((sha256: string) => void) | null = null
+  #lengthBytes: number | null = null
+  /** Of content that is one segment: the client need not be asked, which takes longer than small content itself. */
+  #wholeSha256: string | null = null
   /** The latest that waits for its turn. */
   #progress: TransferProgress | null = null
   /** Frames leave one after another, each when the socket took the one before. */
@@ -41,6 +45,7 @@ export class RemoteDelivery implements Delivery {
   }
 
   async begin(content: { readonly resource: ResourceId | null; readonly lengthBytes: number | null }): Promise<void> {
+    this.#lengthBytes = content.lengthBytes
     await this.send({ frame: 'begin', ...content })
   }
 
@@ -50,6 +55,9 @@ export class RemoteDelivery implements Delivery {
 
   async write(index: number, segment: VerifiedSegment): Promise<void> {
     const { bytes } = segment
+    if (index === 0 && bytes.byteLength === this.#lengthBytes) {
+      this.#wholeSha256 = createHash('sha256').update(bytes).digest('hex')
+    }
     await this.#queue(() => [encodeSegmentHead(index, bytes.byteLength), bytes])
     if (!this.#options.isInOrder) return
     this.#sent.add(index)
@@ -68,10 +76,12 @@ export class RemoteDelivery implements Delivery {
   async restart(): Promise<void> {
     this.#next = 0
     this.#sent.clear()
+    this.#wholeSha256 = null
     await this.send({ frame: 'restart' })
   }
 
   async digest(lengthBytes: number): Promise<string> {
+    if (this.#wholeSha256 !== null) return this.#wholeSha256
     const { signal } = this.#options
     const answered = new Promise<string>((resolve, reject) => {
       this.#digest = resolve

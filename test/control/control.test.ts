@@ -1,4 +1,5 @@
 /** Server and client of the control API over real sockets, with an agent that does what each test says. */
+import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { chmodSync, mkdtempSync, rmSync, statSync } from 'node:fs'
 import { request as httpRequest } from 'node:http'
@@ -177,6 +178,33 @@ t.test('a fetch plays at the client: bytes, events, digest and result', async (t
   t.equal(answered, SHA256, "the client's digest reaches the agent")
   t.same(events, [{ event: 'note', note: 'no-head', message: 'said' }])
   t.ok(target.isAbandoned, 'the delivery is ended')
+})
+
+t.test('content of one segment needs no digest of the client', async (t) => {
+  const { client, agent } = await open(t, 'owner')
+  let digest = ''
+  agent.onFetch = async (_request, delivery) => {
+    await delivery.begin({ resource: null, lengthBytes: 5 })
+    await delivery.write(0, verifySegment(Buffer.from('hello'), null))
+    digest = await delivery.digest(5)
+    return RESULT
+  }
+  const target = new Target()
+  await client.fetch(requestFor('http://o/'), target)
+  t.same(target.steps, ['begin 5', 'write 0 hello'])
+  t.equal(digest, createHash('sha256').update('hello').digest('hex'))
+
+  agent.onFetch = async (_request, delivery) => {
+    await delivery.begin({ resource: null, lengthBytes: 5 })
+    await delivery.write(0, verifySegment(Buffer.from('hello'), null))
+    await delivery.restart()
+    await delivery.begin({ resource: null, lengthBytes: 5 })
+    await delivery.keep(0)
+    digest = await delivery.digest(5)
+    return RESULT
+  }
+  await client.fetch(requestFor('http://o/'), new Target())
+  t.equal(digest, SHA256, 'but what was thrown away says nothing')
 })
 
 t.test('the latest progress arrives when bytes leave in between; what it replaced does not', async (t) => {
