@@ -63,6 +63,15 @@ void t.test('the lab itself', { skip }, async (t) => {
     t.match(await head('-r', '3000000-'), / 416 /)
   })
 
+  await t.test('an origin that limits each connection still sends all', async (t) => {
+    await origin.reset()
+    await origin.set({ rateBytesPerSec: 5_000_000 })
+    const limited = await lab.exec(1, 'curl', ['-s', '-m', '30', '-o', '/dev/null', url])
+    await origin.set({ rateBytesPerSec: null })
+    t.equal(limited.code, 0)
+    t.equal((await origin.totals()).contentBytes, bytes)
+  })
+
   await t.test('links, partition and isolation cut what they say, and heal', async (t) => {
     t.ok(await reaches(1, 2))
     await lab.isolate([1, 2])

@@ -183,12 +183,13 @@ async function send(response: ServerResponse, job: SendJob): Promise<boolean> {
       if (!isCounted) countSent(tallies, buffer.length)
       isCounted = true
     }
-    const isRoomLeft = response.write(buffer, count)
+    response.write(buffer, count)
     try {
       if (settings.rateBytesPerSec !== null) {
         await systemClock.sleep((buffer.length * 1000) / settings.rateBytesPerSec, { signal: closed.signal })
       }
-      if (!isRoomLeft) await once(response, 'drain', { signal: closed.signal })
+      // Asked only now: the socket may have drained during the sleep, and says so once.
+      if (response.writableNeedDrain) await once(response, 'drain', { signal: closed.signal })
     } catch {
       count()
       return false
