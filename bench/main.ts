@@ -1,12 +1,13 @@
 /**
- * npm run bench -- SCENARIO... [--json] [--runs N] [--size BYTES]
+ * npm run bench -- SCENARIO... [--runs N] [--size BYTES] [--hosts N] [--wan MBIT] [--origin-rate MBIT] [--json] [--html FILE]
  *
  * Measures what the README claims, beside what people would use instead. A table on stdout, with --json one object per
- * line; progress on stderr. A run of this tree with the scenario's own runs and size is
- * saved in bench/results/.
+ * line; progress on stderr. A run of this tree with the scenario's own settings is saved in bench/results/.
  */
-import { parseArgs } from 'node:util'
+import { writeFileSync } from 'node:fs'
 import { systemClock } from '../src/clock.ts'
+import { type Command, parseCommand, UsageError } from './command.ts'
+import { htmlPage, type Measured } from './html/page.ts'
 import { loadAverage, machineFacts, save, table } from './report.ts'
 import type { Scenario } from './scenario.ts'
 import { crowd } from './scenarios/crowd.ts'
@@ -18,49 +19,24 @@ import { warm } from './scenarios/warm.ts'
 
 const SCENARIOS: readonly Scenario[] = [solo, warm, memory, crowd, index, hash, lane]
 
-interface Command {
-  readonly scenarios: readonly Scenario[]
-  readonly isJson: boolean
-  readonly runs: number | null
-  readonly sizeBytes: number | null
-}
-
-function usage(problem: string): never {
-  const list = SCENARIOS.map(({ name, title }) => `  ${name.padEnd(8)} ${title}`).join('\n')
-  process.stderr.write(`${problem}\nnpm run bench -- SCENARIO... [--json] [--runs N] [--size BYTES]\n${list}\n`)
-  process.exit(2)
-}
-
-function positive(text: string | undefined, flag: string): number | null {
-  if (text === undefined) return null
-  const value = Number(text)
-  return Number.isSafeInteger(value) && value > 0 ? value : usage(`${flag} takes a whole number above 0, not "${text}"`)
-}
-
-function parseCommand(): Command {
-  const { values, positionals } = parseArgs({
-    allowPositionals: true,
-    options: { json: { type: 'boolean', default: false }, runs: { type: 'string' }, size: { type: 'string' } },
-  })
-  if (positionals.length === 0) usage('Which scenario?')
-  const named = (name: string) => SCENARIOS.find((one) => one.name === name) ?? usage(`No scenario "${name}"`)
-  return {
-    scenarios: positionals.includes('all') ? SCENARIOS : positionals.map(named),
-    isJson: values.json,
-    runs: positive(values.runs, '--runs'),
-    sizeBytes: positive(values.size, '--size'),
+function commandOrExit(): Command {
+  try {
+    return parseCommand(process.argv.slice(2), SCENARIOS)
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error
+    process.stderr.write(`${error.message}\n`)
+    process.exit(2)
   }
 }
 
-async function runScenario(scenario: Scenario, command: Command): Promise<void> {
-  const { isJson, sizeBytes } = command
+async function runScenario(scenario: Scenario, command: Command): Promise<Measured> {
+  const { isJson, sizeBytes, hosts, wanMbit, originMbit } = command
   const runs = command.runs ?? scenario.defaultRuns
   const say = (line: string) => process.stderr.write(`# ${line}\n`)
   const print = (text: string) => process.stdout.write(`${text}\n`)
   const machine = machineFacts()
   const load = loadAverage()
-  const isOtherCli = process.env.SHORTHAUL_CLI !== undefined
-  const result = await scenario.run({ runs, sizeBytes, say })
+  const result = await scenario.run({ runs, sizeBytes, hosts, wanMbit, originMbit, say })
   const remarks = [
     ...result.remarks,
     ...(load > 0.5 ? [`the machine was busy before the run: load average ${load}`] : []),
@@ -78,12 +54,22 @@ async function runScenario(scenario: Scenario, command: Command): Promise<void> 
         .join(', ')}`,
     )
   }
-  const isFull = !isOtherCli && sizeBytes === null && runs >= scenario.defaultRuns && result.rows.length > 0
-  if (isFull) {
+  const isOwnSetting = [sizeBytes, hosts, wanMbit, originMbit].every((one) => one === null)
+  const isOwnCli = process.env.SHORTHAUL_CLI === undefined
+  if (isOwnCli && isOwnSetting && runs >= scenario.defaultRuns && result.rows.length > 0) {
     const date = new Date(systemClock.nowMs())
     say(`saved as ${save({ scenario: scenario.name, date, runs, rows: result.rows, remarks })}`)
   }
+  return { scenario, result: { ...result, remarks } }
 }
 
-const command = parseCommand()
-for (const scenario of command.scenarios) await runScenario(scenario, command)
+const command = commandOrExit()
+const measured: Measured[] = []
+for (const scenario of command.scenarios) {
+  measured.push(await runScenario(scenario, command))
+  // After each one: a report of what is done is better than none when a later scenario fails.
+  if (command.htmlFile !== null) {
+    const date = new Date(systemClock.nowMs())
+    writeFileSync(command.htmlFile, htmlPage(measured, { date, machine: machineFacts() }))
+  }
+}

@@ -106,5 +106,6 @@ export const crowd: Scenario = {
   name: 'crowd',
   title: 'a branch that asks for the same file at once',
   defaultRuns: 3,
+  bars: [],
   run,
 }

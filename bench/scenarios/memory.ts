@@ -56,5 +56,6 @@ export const memory: Scenario = {
   name: 'memory',
   title: 'resident memory while 4 GiB cross the LAN',
   defaultRuns: 1,
+  bars: [{ title: 'Peak of resident memory', column: 'peakMiB', labels: ['process'] }],
   run,
 }

@@ -86,4 +86,10 @@ async function run({ runs, sizeBytes, say }: BenchOptions): Promise<ScenarioResu
   return { rows, remarks }
 }
 
-export const solo: Scenario = { name: 'solo', title: 'one agent without peers, beside curl', defaultRuns: 5, run }
+export const solo: Scenario = {
+  name: 'solo',
+  title: 'one agent without peers, beside curl',
+  defaultRuns: 5,
+  bars: [{ title: 'Time for one file', column: 'medianMs', labels: ['contender', 'bytes'], groups: ['bytes'] }],
+  run,
+}

@@ -35,6 +35,7 @@ export const index: Scenario = {
   name: 'index',
   title: 'opening and asking an index of 100,000 segments',
   defaultRuns: 1,
+  bars: [],
   run: (options) => runScript('index-bench.ts', [], options),
 }
 
@@ -42,6 +43,10 @@ export const lane: Scenario = {
   name: 'lane',
   title: 'the bulk channel between two agents, alone',
   defaultRuns: 1,
+  bars: [
+    { title: 'Throughput', column: 'megabytesPerSec', labels: ['kind', 'connections', 'inFlight'] },
+    { title: 'CPU of the client', column: 'clientCpuSecPerGib', labels: ['kind', 'connections', 'inFlight'] },
+  ],
   run: (options) => {
     const mib = options.sizeBytes === null ? [] : ['--mib', String(Math.ceil(options.sizeBytes / MIB))]
     return runScript('lane-bench.ts', mib, options)
