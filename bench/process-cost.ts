@@ -1,20 +1,43 @@
 /** What processes cost, read from /proc (Linux). */
-import { readFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { systemClock } from '../src/clock.ts'
-import { residentBytes } from '../test/lab/agent-host.ts'
+import { peakResidentBytes, residentBytes } from '../test/lab/agent-host.ts'
 
 /** USER_HZ: 100 on every Linux that Node runs on. */
 const TICKS_PER_SEC = 100
+
+async function statFields(pid: number | 'self'): Promise<readonly string[]> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8')
+  return stat.slice(stat.lastIndexOf(')') + 2).split(' ') // the name may hold spaces; field 3 comes first here
+}
 
 /** User and system time of these processes together, so far. */
 export async function cpuMs(pids: readonly number[]): Promise<number> {
   let ticks = 0
   for (const pid of pids) {
-    const stat = await readFile(`/proc/${pid}/stat`, 'utf8')
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ') // the name may hold spaces; field 3 comes first here
+    const fields = await statFields(pid)
     ticks += Number(fields[11]) + Number(fields[12])
   }
   return (ticks * 1000) / TICKS_PER_SEC
+}
+
+/**
+ * User and system time of the children of this process that have ended, theirs included. The difference around one command
+ * is that command's, when no other child ends meanwhile.
+ */
+export async function endedChildrenCpuMs(): Promise<number> {
+  const fields = await statFields('self')
+  return ((Number(fields[13]) + Number(fields[14])) * 1000) / TICKS_PER_SEC
+}
+
+/** Lets the peaks of these processes count from now on (needs root). */
+export async function forgetPeaks(pids: readonly number[]): Promise<void> {
+  for (const pid of pids) await writeFile(`/proc/${pid}/clear_refs`, '5')
+}
+
+/** The most that any of these processes had resident. */
+export async function largestPeakBytes(pids: readonly number[]): Promise<number> {
+  return Math.max(...(await Promise.all(pids.map(peakResidentBytes))))
 }
 
 export interface ResidentSample {

@@ -73,7 +73,7 @@ async function measure(
 async function run({ runs, sizeBytes, say }: BenchOptions): Promise<ScenarioResult> {
   const ariaVersion = toolVersion('aria2c')
   const remarks = [
-    'WAN 50 Mbit/s down, 20 Mbit/s up, 20 ms round trip, FIFO of 100 ms; times from start to end of the process',
+    'WAN 50 Mbit/s down, 20 Mbit/s up, 20 ms round trip, FIFO of 100 ms; times from start to end of the process, fsync included',
     ...(ariaVersion === null ? ['aria2c is not installed here: left out'] : []),
   ]
   const rows = await withLab({ hosts: 2, downMbit: 50, upMbit: 20, delayUs: 10_000 }, async (benchLab) => {
