@@ -10,14 +10,14 @@ import { type Command, parseCommand, UsageError } from './command.ts'
 import { htmlPage, type Measured } from './html/page.ts'
 import { loadAverage, machineFacts, save, table } from './report.ts'
 import type { Scenario } from './scenario.ts'
-import { crowd } from './scenarios/crowd.ts'
+import { crowdFamily } from './scenarios/crowd.ts'
 import { hash } from './scenarios/hash.ts'
 import { memory } from './scenarios/memory.ts'
 import { solo } from './scenarios/solo.ts'
 import { index, lane } from './scenarios/standalone.ts'
 import { warm } from './scenarios/warm.ts'
 
-const SCENARIOS: readonly Scenario[] = [solo, warm, memory, crowd, index, hash, lane]
+const SCENARIOS: readonly Scenario[] = [solo, warm, memory, ...crowdFamily, index, hash, lane]
 
 function commandOrExit(): Command {
   try {
