@@ -47,12 +47,12 @@ export function barChart(title: string, bars: readonly Bar[]): string {
   return svg(bars.length * BAR_STEP + 8, title, parts)
 }
 
-/** Upper end of an axis: the next 1, 2 or 5 times a power of ten for each tick. */
+/** Upper end of an axis: the next round number for each tick. */
 export function niceTop(largest: number): number {
   if (largest <= 0) return TICKS
   const step = largest / TICKS
   const power = 10 ** Math.floor(Math.log10(step))
-  const factor = [1, 2, 5, 10].find((one) => one * power >= step * (1 - 1e-9)) ?? 10
+  const factor = [1, 2, 2.5, 4, 5, 10].find((one) => one * power >= step * (1 - 1e-9)) ?? 10
   return factor * power * TICKS
 }
 
@@ -72,7 +72,7 @@ export function curveChart({ title, xLabel, yLabel, curves }: CurveChart): strin
   ])
   const axes = [text({ x: left, y: height - 2 }, `${yLabel} over ${xLabel}`)]
   const drawn = curves.flatMap((curve, at) => {
-    const colour = `hsl(${(at * GOLDEN_ANGLE) % 360} 65% 45%)`
+    const colour = `hsl(${Math.round(at * GOLDEN_ANGLE) % 360}, 65%, 45%)`
     const path = curve.points.map(([x, y]) => `${xOf(x)},${yOf(y)}`).join(' ')
     const legend = { x: left + (at % 4) * 176, y: height + 14 + Math.floor(at / 4) * 18 }
     return [

@@ -201,7 +201,7 @@ function curvesOf({ contender, disturbance, records }: Series): readonly CurveCh
   const curves = records.at(-1)?.curves ?? []
   if (curves.length === 0) return []
   const condition = disturbance === 'none' ? '' : `, ${disturbance}`
-  return [{ title: `${contender.name}${condition}: MiB done over time`, xLabel: 's', yLabel: 'MiB', curves }]
+  return [{ title: `${contender.name}${condition}: MiB done over time`, xLabel: 'seconds', yLabel: 'MiB', curves }]
 }
 
 export const crowdFamily: readonly Scenario[] = VARIATIONS.map((variation) => ({

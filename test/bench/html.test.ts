@@ -34,6 +34,7 @@ void t.test('charts', async (t) => {
     t.equal(niceTop(0), 5)
     t.equal(niceTop(64), 100)
     t.equal(niceTop(0.9), 1)
+    t.equal(niceTop(120), 125)
     t.equal(niceTop(50), 50)
   })
 
