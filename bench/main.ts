@@ -13,12 +13,13 @@ import type { Scenario } from './scenario.ts'
 import { crowdFamily } from './scenarios/crowd.ts'
 import { hash } from './scenarios/hash.ts'
 import { memory } from './scenarios/memory.ts'
+import { sim } from './scenarios/sim.ts'
 import { smallFiles } from './scenarios/small-files.ts'
 import { solo } from './scenarios/solo.ts'
 import { index, lane } from './scenarios/standalone.ts'
 import { warm } from './scenarios/warm.ts'
 
-const SCENARIOS: readonly Scenario[] = [solo, warm, memory, ...crowdFamily, smallFiles, index, hash, lane]
+const SCENARIOS: readonly Scenario[] = [solo, warm, memory, ...crowdFamily, smallFiles, sim, index, hash, lane]
 
 function commandOrExit(): Command {
   try {

@@ -20,7 +20,6 @@ import { claimBytes, haveBytes, INTEREST_BYTES, REQUEST_BYTES } from './message-
 import type { World } from './world.ts'
 
 const TICK_MS = 50
-const BYTE_TICK_MS = 250
 const MAX_UPLOADS = 8
 const STALL_MS = 2500
 
@@ -127,9 +126,10 @@ export class SimAgent {
 
   die(): void {
     this.isAlive = false
-    for (const stream of this.#claims.values()) if (stream.flow) this.#world.network.stop(stream.flow)
-    for (const flow of [...this.node.ups]) this.#world.network.stop(flow)
-    for (const flow of [...this.node.downs]) this.#world.network.stop(flow)
+    for (const stream of this.#claims.values()) {
+      if (stream.flow) this.#world.originBytes += SEGMENT_BYTES - this.#world.network.leftBytes(stream.flow)
+    }
+    for (const flow of [...this.node.ups, ...this.node.downs]) this.#world.cut(flow)
     this.#world.queue.after(STALL_MS, () => {
       for (const { agent } of this.#peers) agent.#lost(this)
     })
@@ -164,7 +164,7 @@ export class SimAgent {
     this.sentMessages++
     this.sentBytes += bytes
     this.#world.queue.after(this.#world.latencyMs(), () => {
-      if (to.isAlive && this.#world.isConnected(this, to)) receive(to)
+      if (to.isAlive) receive(to)
     })
   }
 
@@ -342,7 +342,7 @@ export class SimAgent {
       this.doneAtMs = this.#world.queue.nowMs
       this.#crowd.leave()
       this.#flush()
-      this.#world.finished(this)
+      this.#world.finished()
     }
   }
 
@@ -420,5 +420,3 @@ export class SimAgent {
     this.#update()
   }
 }
-
-export const TICKS = { TICK_MS, BYTE_TICK_MS }

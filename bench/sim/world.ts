@@ -78,16 +78,18 @@ export class World {
     return LAN_LATENCY_MS * (0.5 + this.#random())
   }
 
-  isConnected(_from: SimAgent, to: SimAgent): boolean {
-    return to.isAlive
-  }
-
   /** Called when a flow is cut because an end of it died. */
   onEnd(flow: Flow, listener: () => void): void {
     this.#ends.set(flow, listener)
   }
 
-  finished(_agent: SimAgent): void {
+  /** An end of it died. */
+  cut(flow: Flow): void {
+    this.network.stop(flow)
+    this.#ends.get(flow)?.()
+  }
+
+  finished(): void {
     this.#leftCount--
   }
 

@@ -44,6 +44,8 @@ const IDLE_MS = 2000
 const SKIP_MS = 5000
 /** What a fetcher had is believed to be spreading for so long after it left or died, though no neighbour of ours has it. */
 const LEGACY_MS = { done: 5000, gone: 1500 }
+/** Who fetches is looked at anew after so long, or at once when something was heard. */
+const FETCHERS_MS = 200
 /** Late by more than this, and twice as late as all the rest: it lags, and others may take what it has not begun. */
 const LAG_MS = 2000
 /** Those who were asked what they do answer within a LAN round trip, a busy machine somewhat later. */
@@ -271,7 +273,7 @@ export class Crowd {
   /** Who fetches now, lowest rank first. */
   fetchers(nowMs: number): readonly AgentKey[] {
     const cached = this.#fetchers
-    if (cached && nowMs - cached.atMs < 100 && nowMs >= cached.atMs) return cached.keys
+    if (cached && nowMs - cached.atMs < FETCHERS_MS && nowMs >= cached.atMs) return cached.keys
     const able = [...this.#members.values()].filter(
       (member) =>
         member.state.condition === 'active' && this.#isAlive(member, nowMs) && !this.#isStalled(member, nowMs),

@@ -36,6 +36,9 @@ export class Gossip {
   #relayAtMs: number | null = null
   #renewAtMs = 0
   #renewForFetchersAtMs = 0
+  /** What everybody was told of us last: while it stands, and nobody is new, there is nothing to say. */
+  #toldSequence = -1
+  #hasNewNeighbour = false
 
   constructor(crowd: Crowd, options: { readonly self: AgentKey; readonly random: Random }) {
     this.#crowd = crowd
@@ -45,7 +48,9 @@ export class Gossip {
 
   /** It takes part, or listens. */
   join(neighbour: AgentKey): void {
-    if (!this.#neighbours.has(neighbour)) this.#neighbours.set(neighbour, new Map())
+    if (this.#neighbours.has(neighbour)) return
+    this.#neighbours.set(neighbour, new Map())
+    this.#hasNewNeighbour = true
   }
 
   leave(neighbour: AgentKey, nowMs: number): void {
@@ -108,6 +113,11 @@ export class Gossip {
       this.#renewForFetchersAtMs = nowMs + RENEW_FOR_FETCHERS_MS
       if (isRenewalForAll) this.#renewAtMs = nowMs + RENEW_MS
     }
+    if (!isFetcher) this.#renewForFetchersAtMs = nowMs + RENEW_FOR_FETCHERS_MS
+    const { urgentSequence } = this.#crowd
+    if (!isRenewal && !this.#hasNewNeighbour && urgentSequence <= this.#toldSequence) return
+    this.#hasNewNeighbour = false
+    this.#toldSequence = Math.max(urgentSequence, this.#toldSequence)
     const state = this.#crowd.ownState(nowMs)
     for (const [neighbour, knows] of this.#neighbours) {
       const told = knows.get(this.#self)?.sequence ?? -1
@@ -116,7 +126,6 @@ export class Gossip {
       knows.set(this.#self, { sequence: state.sequence, isDirect: true, isTold: true })
       messages.set(neighbour, [{ state, isDirect: true }])
     }
-    if (!isFetcher) this.#renewForFetchersAtMs = nowMs + RENEW_FOR_FETCHERS_MS
   }
 
   #relay(messages: Map<AgentKey, ToldState[]>, nowMs: number): void {
