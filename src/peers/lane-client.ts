@@ -4,27 +4,17 @@
  * Does not verify, retry or choose a peer. Invariants: a connection is used only when its handshake proved the PSK;
  * nothing outlives `forget` and `close`.
  */
-import type { TLSSocket } from 'node:tls'
 import type { Logger } from 'pino'
-import { buildConnector, Pool } from 'undici'
 import type { Clock } from '../clock.ts'
 import type { AgentKey, SegmentHash } from '../content/ids.ts'
 import type { ByteRange } from '../content/segmentation.ts'
 import { abortError, ShorthaulError, throwIfAborted } from '../errors.ts'
-import { rangeField } from './lane-range.ts'
+import type { LaneEndpoint } from './lane-client-connection.ts'
+import { LaneClientPool } from './lane-client-pool.ts'
 import { LaneRequest } from './lane-request.ts'
-import { SEGMENTS_PATH } from './lane-responder.ts'
-import { isPskSession, laneClientTls } from './lane-tls.ts'
 import { LaneWatch } from './lane-watch.ts'
 
-/** Where a peer serves and what it offered us over its control session. The key is a secret: never log an endpoint. */
-export interface LaneEndpoint {
-  readonly peer: AgentKey
-  readonly host: string
-  readonly port: number
-  readonly identity: Uint8Array
-  readonly psk: Uint8Array
-}
+export type { LaneEndpoint } from './lane-client-connection.ts'
 
 export interface LaneClientOptions {
   readonly connectionsPerPeer: number
@@ -36,24 +26,16 @@ export interface LaneClientOptions {
   readonly connectTimeoutMs?: number
 }
 
-interface PeerPool {
-  readonly endpoint: LaneEndpoint
-  readonly pool: Pool
-}
-
 const CONNECT_TIMEOUT_MS = 3000
-/** Shorter than the server's. */
-const KEEP_ALIVE_TIMEOUT_MS = 30_000
-const MAX_HEADER_BYTES = 4096
 
 export class LaneClient {
   readonly #clock: Clock
   readonly #log: Logger
   readonly #options: LaneClientOptions
   readonly #watch: LaneWatch
-  readonly #pools = new Map<AgentKey, PeerPool>()
+  readonly #pools = new Map<AgentKey, LaneClientPool>()
   /** Pools of superseded endpoints that finish what they have. */
-  readonly #retiring = new Map<Pool, AgentKey>()
+  readonly #retiring = new Map<LaneClientPool, AgentKey>()
   #isClosed = false
 
   constructor(components: { clock: Clock; log: Logger }, options: LaneClientOptions) {
@@ -97,14 +79,14 @@ export class LaneClient {
     const current = this.#pools.get(peer)
     this.#pools.delete(peer)
     const retiring = [...this.#retiring].filter(([, owner]) => owner === peer).map(([pool]) => pool)
-    const doomed = current ? [current.pool, ...retiring] : retiring
+    const doomed = current ? [current, ...retiring] : retiring
     await Promise.all(doomed.map((pool) => pool.destroy()))
   }
 
   /** Destroys every connection. Idempotent. */
   async close(): Promise<void> {
     this.#isClosed = true
-    const doomed = [...[...this.#pools.values()].map(({ pool }) => pool), ...this.#retiring.keys()]
+    const doomed = [...this.#pools.values(), ...this.#retiring.keys()]
     this.#pools.clear()
     await Promise.all(doomed.map((pool) => pool.destroy()))
     this.#watch.close()
@@ -130,69 +112,37 @@ export class LaneClient {
       const { code, message } = abortError(signal)
       request.fail(code, message, { cause: signal.reason })
     }
+    const pool = this.#poolFor(endpoint)
     signal.addEventListener('abort', onAbort, { once: true })
     this.#watch.add(request)
     try {
-      this.#poolFor(endpoint).dispatch(
-        {
-          method: 'GET',
-          path: SEGMENTS_PATH + hash,
-          headers: range ? { range: rangeField(range) } : {},
-        },
-        request,
-      )
+      pool.fetch(request, hash)
       await request.done
     } finally {
+      pool.drop(request)
       signal.removeEventListener('abort', onAbort)
       this.#watch.remove(request)
     }
   }
 
-  #poolFor(endpoint: LaneEndpoint): Pool {
+  #poolFor(endpoint: LaneEndpoint): LaneClientPool {
     if (this.#isClosed) throw new ShorthaulError('SHORTHAUL_ABORTED', 'Cannot fetch a segment: the lane is closed')
     const current = this.#pools.get(endpoint.peer)
-    if (current && isSameEndpoint(current.endpoint, endpoint)) return current.pool
+    if (current && isSameEndpoint(current.endpoint, endpoint)) return current
     if (current) this.#retire(current)
-    const { host, port } = endpoint
-    const pool = new Pool(`https://${host.includes(':') ? `[${host}]` : host}:${port}`, {
-      connect: connectorFor(endpoint, this.#options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS),
-      connections: this.#options.connectionsPerPeer,
-      pipelining: 1,
-      keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
-      keepAliveMaxTimeout: KEEP_ALIVE_TIMEOUT_MS,
-      maxHeaderSize: MAX_HEADER_BYTES,
-      // Ours are in LaneWatch, on the injected clock and told apart.
-      headersTimeout: 0,
-      bodyTimeout: 0,
-    })
-    this.#pools.set(endpoint.peer, { endpoint, pool })
+    const { connectionsPerPeer, connectTimeoutMs = CONNECT_TIMEOUT_MS } = this.#options
+    const pool = new LaneClientPool(
+      { clock: this.#clock, log: this.#log },
+      { endpoint, connectionsPerPeer, connectTimeoutMs },
+    )
+    this.#pools.set(endpoint.peer, pool)
     return pool
   }
 
   /** A new session brought a new offer. What is under way on the old one has its grace, and ends by its deadline. */
-  #retire(current: PeerPool): void {
-    const { pool, endpoint } = current
-    this.#retiring.set(pool, endpoint.peer)
-    pool
-      .close()
-      .catch((error: unknown) => this.#log.debug({ peerId: endpoint.peer, err: error }, 'retired pool destroyed'))
-      .finally(() => this.#retiring.delete(pool))
-  }
-}
-
-function connectorFor(endpoint: LaneEndpoint, timeoutMs: number): buildConnector.connector {
-  const connect = buildConnector({ ...laneClientTls(endpoint), maxCachedSessions: 0, timeout: timeoutMs })
-  return (options, callback) => {
-    connect(options, (...[error, socket]) => {
-      if (error) {
-        callback(error, null)
-      } else if (!isPskSession(socket as TLSSocket)) {
-        socket.destroy()
-        callback(new ShorthaulError('SHORTHAUL_PEER_PROTOCOL', 'Cannot trust a peer: it did not prove the key'), null)
-      } else {
-        callback(null, socket)
-      }
-    })
+  #retire(pool: LaneClientPool): void {
+    this.#retiring.set(pool, pool.endpoint.peer)
+    pool.retire(() => this.#retiring.delete(pool))
   }
 }
 

@@ -1,14 +1,13 @@
 /**
- * One fetch over the lane: an undici handler that copies what comes straight into the caller's buffer.
+ * One fetch over the lane: judges the head of the answer and says where the next bytes of the body go.
  *
- * Does not verify. Invariants: never a byte beyond `into`; after it has settled, `into` is the caller's again and is
- * not written to, whatever still arrives.
+ * Does not verify, and does not read: the connection does, straight into what `target` gives. Invariants: never a byte
+ * beyond `into`; once it has settled `into` is the caller's again, so `target` gives it no more.
  */
-import { type Dispatcher, errors } from 'undici'
 import type { ByteRange } from '../content/segmentation.ts'
 import { type ErrorCode, ShorthaulError, systemCode } from '../errors.ts'
+import type { LaneAnswer } from './lane-answer.ts'
 import { isContentRange } from './lane-range.ts'
-import { RETRY_AFTER_MS_FIELD } from './lane-responder.ts'
 import type { LaneWatched } from './lane-watch.ts'
 
 /** Of an answer that is not the segment; more is not worth keeping the connection for. */
@@ -16,27 +15,34 @@ const MAX_REFUSAL_BYTES = 1024
 const DEFAULT_RETRY_AFTER_MS = 250
 const MAX_RETRY_AFTER_MS = 60_000
 
-type Controller = Dispatcher.DispatchController
-type Fields = Readonly<Record<string, string | string[] | undefined>>
+/** What the request is on the wire of. */
+export interface LaneCarrier {
+  /** Synchronous: when it returns, nothing more is read. */
+  destroy(): void
+}
 
-export class LaneRequest implements Dispatcher.DispatchHandler, LaneWatched {
+interface Refusal {
+  readonly code: ErrorCode
+  readonly message: string
+  readonly details: Record<string, unknown>
+}
+
+export class LaneRequest implements LaneWatched {
   readonly deadlineMs: number
+  readonly range: ByteRange | null
   /** Settles once. */
   readonly done: Promise<void>
   readonly #into: Uint8Array
-  readonly #range: ByteRange | null
   #resolve: () => void = () => {}
   #reject: (error: ShorthaulError) => void = () => {}
-  #controller: Controller | null = null
-  #failure: ShorthaulError | null = null
+  #carrier: LaneCarrier | null = null
   #isSettled = false
   #receivedBytes = 0
-  #refusal: { readonly code: ErrorCode; readonly message: string; readonly retryAfterMs?: number } | null = null
-  #refusalBytes = 0
+  #refusal: Refusal | null = null
 
   constructor(options: { into: Uint8Array; range: ByteRange | null; deadlineMs: number }) {
     this.#into = options.into
-    this.#range = options.range
+    this.range = options.range
     this.deadlineMs = options.deadlineMs
     this.done = new Promise((resolve, reject) => {
       this.#resolve = resolve
@@ -44,125 +50,103 @@ export class LaneRequest implements Dispatcher.DispatchHandler, LaneWatched {
     })
   }
 
+  get isSettled(): boolean {
+    return this.#isSettled
+  }
+
   /** Null until the request is on the wire: waiting for a connection is not the peer's fault. */
   progressBytes(): number | null {
-    return this.#controller === null ? null : this.#receivedBytes
+    return this.#carrier === null ? null : this.#receivedBytes
   }
 
   onOverdue(reason: 'stalled' | 'deadline'): void {
     const what = reason === 'stalled' ? 'no byte came in time' : 'it took too long'
-    const code = this.#controller === null ? 'SHORTHAUL_PEER_UNREACHABLE' : 'SHORTHAUL_PEER_STALLED'
-    this.fail(code, `Cannot fetch a segment from a peer: ${what}`)
+    this.#failAs(this.#carrier === null ? 'SHORTHAUL_PEER_UNREACHABLE' : 'SHORTHAUL_PEER_STALLED', what)
   }
 
   /** Ends the request, and its connection when it is on one. No effect once settled. */
   fail(code: ErrorCode, message: string, options: { cause?: unknown; details?: Record<string, unknown> } = {}): void {
-    this.abort(
-      new ShorthaulError(code, message, {
-        cause: options.cause,
-        details: { receivedBytes: this.#receivedBytes, ...options.details },
-      }),
-    )
+    const { cause, details } = options
+    this.#end(new ShorthaulError(code, message, { cause, details: { receivedBytes: this.#receivedBytes, ...details } }))
   }
 
-  abort(error: ShorthaulError): void {
+  /** The peer said what it should not have. */
+  failProtocol(found: string, details: Record<string, unknown> = {}): void {
+    this.#failAs('SHORTHAUL_PEER_PROTOCOL', found, { details })
+  }
+
+  /** The connection broke, or could not be had. */
+  lose(error: Error): void {
+    // The only one that a connection makes itself is of a peer that did not prove the key.
+    const code = error instanceof ShorthaulError ? error.code : 'SHORTHAUL_PEER_UNREACHABLE'
+    const system = systemCode(error)
+    this.#failAs(code, system ?? error.message, { cause: error, details: { system } })
+  }
+
+  /** It is on the wire now. */
+  start(carrier: LaneCarrier): void {
+    this.#carrier = carrier
+  }
+
+  /** The head of the answer came. The request may have failed by it. */
+  judge(answer: LaneAnswer): void {
+    const { status, bodyBytes } = answer
+    if (status === 404) {
+      this.#refusal = { code: 'SHORTHAUL_PEER_MISSING', message: 'it is not there', details: {} }
+    } else if (status === 503) {
+      const retryAfterMs = retryAfterMsOf(answer)
+      this.#refusal = { code: 'SHORTHAUL_PEER_BUSY', message: `busy for ${retryAfterMs} ms`, details: { retryAfterMs } }
+    } else if (status !== (this.range ? 206 : 200)) {
+      this.failProtocol(`status ${status}`, { status })
+    } else if (bodyBytes !== this.#into.byteLength) {
+      this.failProtocol('wrong length', { expected: this.#into.byteLength })
+    } else if (this.range && !isContentRange(answer.contentRange ?? undefined, this.range)) {
+      this.failProtocol('wrong range')
+    }
+    if (this.#refusal && bodyBytes > MAX_REFUSAL_BYTES) this.failProtocol('a long refusal')
+  }
+
+  /** The rest of `into`, where the next bytes of the body belong; null when they belong nowhere. */
+  target(): Uint8Array | null {
+    return this.#isSettled || this.#refusal ? null : this.#into.subarray(this.#receivedBytes)
+  }
+
+  /** So many bytes of the body came; of a segment they stand at the beginning of what `target` gave. */
+  received(bytes: number): void {
+    if (!this.#refusal) this.#receivedBytes += bytes
+  }
+
+  /** The body is whole and the connection free: it is another's now. */
+  finish(): void {
+    this.#carrier = null
+    if (this.#refusal) {
+      const { code, message, details } = this.#refusal
+      this.#failAs(code, message, { details })
+    } else this.#end(null)
+  }
+
+  #failAs(code: ErrorCode, what: string, options: { cause?: unknown; details?: Record<string, unknown> } = {}): void {
+    this.fail(code, `Cannot fetch a segment from a peer: ${what}`, options)
+  }
+
+  #end(failure: ShorthaulError | null): void {
     if (this.#isSettled) return
     this.#isSettled = true
-    this.#failure = error
-    this.#reject(error)
-    this.#controller?.abort(error)
+    if (failure) this.#reject(failure)
+    else this.#resolve()
+    this.#carrier?.destroy()
+    this.#carrier = null
   }
-
-  onRequestStart(controller: Controller): void {
-    this.#controller = controller
-    if (this.#failure) controller.abort(this.#failure)
-  }
-
-  onResponseStart(_controller: Controller, status: number, headers: Fields): void {
-    if (status < 200) return
-    if (status === 404) {
-      this.#refusal = { code: 'SHORTHAUL_PEER_MISSING', message: 'it is not there' }
-    } else if (status === 503) {
-      const retryAfterMs = retryAfterMsOf(headers)
-      this.#refusal = { code: 'SHORTHAUL_PEER_BUSY', message: `busy for ${retryAfterMs} ms`, retryAfterMs }
-    } else if (status !== (this.#range ? 206 : 200)) {
-      this.#failProtocol(`status ${status}`, { status })
-    } else if (headers['content-length'] !== String(this.#into.byteLength)) {
-      this.#failProtocol('wrong length', { expected: this.#into.byteLength })
-    } else if (this.#range && !isContentRange(single(headers['content-range']), this.#range)) {
-      this.#failProtocol('wrong range', {})
-    }
-  }
-
-  onResponseData(_controller: Controller, chunk: Buffer): void {
-    if (this.#isSettled) return
-    if (this.#refusal) {
-      this.#refusalBytes += chunk.byteLength
-      if (this.#refusalBytes > MAX_REFUSAL_BYTES) this.#failProtocol('a long refusal', {})
-      return
-    }
-    if (chunk.byteLength > this.#into.byteLength - this.#receivedBytes) {
-      this.#failProtocol('more bytes than announced', {})
-      return
-    }
-    this.#into.set(chunk, this.#receivedBytes)
-    this.#receivedBytes += chunk.byteLength
-  }
-
-  onResponseEnd(): void {
-    if (this.#isSettled) return
-    if (this.#refusal) {
-      const { code, message, retryAfterMs } = this.#refusal
-      this.#settle(code, message, retryAfterMs === undefined ? {} : { retryAfterMs })
-    } else if (this.#receivedBytes !== this.#into.byteLength) {
-      this.#settle('SHORTHAUL_PEER_PROTOCOL', 'fewer bytes than announced', {})
-    } else {
-      this.#isSettled = true
-      this.#resolve()
-    }
-  }
-
-  onResponseError(_controller: Controller, error: Error): void {
-    if (this.#isSettled) return
-    const system = systemCode(error)
-    const code = isProtocolError(error, system) ? 'SHORTHAUL_PEER_PROTOCOL' : 'SHORTHAUL_PEER_UNREACHABLE'
-    this.#settle(code, system ?? error.message, { system }, error)
-  }
-
-  /** The exchange is over and its connection fine or already gone: nothing to abort. */
-  #settle(code: ErrorCode, message: string, details: Record<string, unknown>, cause?: unknown): void {
-    this.#controller = null
-    this.fail(code, `Cannot fetch a segment from a peer: ${message}`, { cause, details })
-  }
-
-  #failProtocol(message: string, details: Record<string, unknown>): void {
-    this.fail('SHORTHAUL_PEER_PROTOCOL', `Cannot fetch a segment from a peer: ${message}`, { details })
-  }
-}
-
-/** What the peer said and HTTP does not allow, as opposed to a connection that broke. */
-function isProtocolError(error: Error, system: string | undefined): boolean {
-  if (error instanceof ShorthaulError) return error.code === 'SHORTHAUL_PEER_PROTOCOL'
-  return (
-    error instanceof errors.HTTPParserError || // whose code is not always set
-    system === 'UND_ERR_HEADERS_OVERFLOW' ||
-    system === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH'
-  )
 }
 
 /** Bounded: a peer cannot put itself out of our mind for ever, nor make us ask in a loop. */
-function retryAfterMsOf(headers: Fields): number {
-  const ownMs = digits(headers[RETRY_AFTER_MS_FIELD])
-  const seconds = digits(headers['retry-after'])
+function retryAfterMsOf(answer: LaneAnswer): number {
+  const ownMs = digits(answer.retryAfterMs)
+  const seconds = digits(answer.retryAfter)
   const retryAfterMs = ownMs ?? (seconds === null ? DEFAULT_RETRY_AFTER_MS : seconds * 1000)
   return Math.min(MAX_RETRY_AFTER_MS, Math.max(1, retryAfterMs))
 }
 
-function digits(field: string | string[] | undefined): number | null {
-  const text = single(field)
-  return text !== undefined && /^\d{1,9}$/.test(text) ? Number(text) : null
-}
-
-function single(field: string | string[] | undefined): string | undefined {
-  return typeof field === 'string' ? field : undefined
+function digits(text: string | null): number | null {
+  return text !== null && /^\d{1,9}$/.test(text) ? Number(text) : null
 }

@@ -28,10 +28,7 @@ export function laneServerTls(findPsk: (socket: TLSSocket, identity: string) => 
   }
 }
 
-/** Without `port`, which undici's connector sets itself. */
-export type LaneClientTls = Omit<ConnectionOptions, 'port'>
-
-export function laneClientTls(offer: { readonly identity: Uint8Array; readonly psk: Uint8Array }): LaneClientTls {
+export function laneClientTls(offer: { readonly identity: Uint8Array; readonly psk: Uint8Array }): ConnectionOptions {
   const identity = identityText(offer.identity)
   return {
     minVersion: 'TLSv1.3',
