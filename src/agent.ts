@@ -170,7 +170,7 @@ export class Agent {
       for (const record of await store.resources()) catalog.put(record)
       const exchange = new Exchange(
         { store, catalog, link, keyPair, self, clock, random, log },
-        { originConnections: config.transfer.originConnections },
+        { originConnections: config.transfer.originConnections, minClaimBytes: config.transfer.minClaimBytes },
       )
       opened.push(() => exchange.close())
       const transfers = new Transfers(

@@ -15,15 +15,22 @@ export class CrowdTalk {
   readonly #components: { readonly link: PeerLink | null; readonly clock: Clock }
   readonly #running = new Map<SharedResource, { readonly stop: AbortController; readonly ended: Promise<void> }>()
 
-  constructor(components: { readonly link: PeerLink | null; readonly clock: Clock }) {
+  readonly #minClaimBytes: number
+
+  constructor(
+    components: { readonly link: PeerLink | null; readonly clock: Clock },
+    options: { readonly minClaimBytes: number },
+  ) {
     this.#components = components
+    this.#minClaimBytes = options.minClaimBytes
   }
 
   /** We want the resource from now on. */
   join(shared: SharedResource): void {
     const { link, clock } = this.#components
-    const isShared = link !== null && shared.record.visibility === 'branch'
-    shared.crowd.join(isShared ? link.peers().map((peer) => peer.key) : [], clock.monotonicMs())
+    const isWorthAsking = shared.record.resource.lengthBytes >= this.#minClaimBytes
+    const isAsked = link !== null && shared.record.visibility === 'branch' && isWorthAsking
+    shared.crowd.join(isAsked ? link.peers().map((peer) => peer.key) : [], clock.monotonicMs())
     this.flush(shared)
     const stop = new AbortController()
     this.#running.set(shared, { stop, ended: this.#run(shared, stop.signal) })

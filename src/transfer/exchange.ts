@@ -48,6 +48,8 @@ export interface ExchangeComponents {
 export interface ExchangeOptions {
   /** Connections to the origin of one resource, of this agent. */
   readonly originConnections: number
+  /** Content below this is fetched without waiting for what neighbours say: waiting costs more than it saves. */
+  readonly minClaimBytes: number
 }
 
 /** Messages of one neighbour being worked on; more are dropped, and asked again by who needs them. */
@@ -91,7 +93,7 @@ export class Exchange {
     this.#log = components.log.child({ module: 'exchange' })
     this.#resources = new SharedResources({ ...components, ...options })
     this.#announcer = new Announcer(components)
-    this.#talk = new CrowdTalk(components)
+    this.#talk = new CrowdTalk(components, options)
     const { link, store } = components
     this.#unsubscribe.push(
       store.on('lost', (events) => this.#withdraw(events)),

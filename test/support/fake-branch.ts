@@ -89,7 +89,10 @@ export class FakeAgent implements PeerLink, PeerLane {
     this.origins = parts.origins
     const random = seededRandom(parts.seed)
     const common = { store: this.store, link: this, keyPair, self: this.key, clock: systemClock, random, log }
-    this.exchange = new Exchange({ ...common, catalog: new Catalog(WIRE_KEY) }, { originConnections: 4 })
+    this.exchange = new Exchange(
+      { ...common, catalog: new Catalog(WIRE_KEY) },
+      { originConnections: 4, minClaimBytes: 256 * 1024 },
+    )
     this.transfers = new Transfers(
       {
         ...common,

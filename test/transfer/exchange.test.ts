@@ -93,7 +93,7 @@ async function setUp(t: Test, about: ResourceRecord = record('a')) {
   } as unknown as typeof log
   const exchange = new Exchange(
     { store, catalog, link: wire, keyPair, self: keyOf(keyPair), clock, random: seededRandom(1), log: watched },
-    { originConnections: 4 },
+    { originConnections: 4, minClaimBytes: 256 * 1024 },
   )
   close = async () => {
     await exchange.close()
