@@ -1,6 +1,6 @@
 /**
- * The one door between bytes and belief. Only this file makes a VerifiedSegment, and only that type can be stored,
- * served or delivered; the compiler refuses the rest.
+ * The one door between bytes and belief. Only this file makes a VerifiedSegment, and only that type can be stored or
+ * served; the compiler refuses the rest.
  *
  * Does not decide which hash to expect: trust in a hash belongs to the draft.
  */
@@ -8,15 +8,9 @@ import { ShorthaulError } from '../errors.ts'
 import { hashSegment } from './digest.ts'
 import type { SegmentHash } from './ids.ts'
 import { SEGMENT_BYTES } from './segmentation.ts'
+import type { VerifiedSegment } from './verified.ts'
 
-declare const verified: unique symbol
-
-export interface VerifiedSegment {
-  readonly hash: SegmentHash
-  /** 1 to SEGMENT_BYTES bytes. Shared by all who hold the segment: nobody writes to it. */
-  readonly bytes: Uint8Array
-  readonly [verified]: true
-}
+export type { VerifiedSegment } from './verified.ts'
 
 /**
  * @param expected what the bytes must hash to; null only for bytes that came straight from the origin, whose hash is
@@ -40,6 +34,6 @@ export function verifySegment(bytes: Uint8Array, expected: SegmentHash | null): 
       },
     )
   }
-  // The only cast to the brand in the program.
+  // The only cast to this brand in the program.
   return { hash, bytes } as VerifiedSegment
 }

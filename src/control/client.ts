@@ -2,11 +2,12 @@
  * The typed client of the control API. Its `fetch` is shaped as Agent.fetch, so that commands need not know whether they
  * talk to a daemon or run an agent themselves.
  *
- * Every command waits for this file to load: node:http and not undici (5 ms against 130), and what hashes is loaded
- * while the agent works.
+ * Every command waits for this file to load: node:http and not undici (5 ms against 130), and nothing that hashes
+ * segments.
  */
 import { Agent, request as httpRequest, type IncomingMessage } from 'node:http'
 import { json } from 'node:stream/consumers'
+import { handedOver } from '../content/verified.ts'
 import { abortError, ERROR_TABLE, type ErrorCode, isShorthaulError, ShorthaulError } from '../errors.ts'
 import type { Delivery, TransferEvent, TransferRequest, TransferResult } from '../transfer/request.ts'
 import { decodeFrames } from './frames.ts'
@@ -85,13 +86,9 @@ export class ControlClient {
       const leftOver = await delivery.leftOver()
       const isInOrder = delivery.windowEnd() !== Number.POSITIVE_INFINITY
       const body = { request, leftOver: leftOver.length > MAX_LEFT_OVER ? [] : leftOver, isInOrder }
-      const accepted = this.#call({ method: 'POST', path: '/v1/fetch', body, timeoutMs: ANSWER_TIMEOUT_MS, signal })
-      // Once the request has left, not before: loading blocks this process for as long as the agent needs for a small file.
-      const verifying = new Promise((resolve) => setImmediate(resolve)).then(() => import('../content/verify.ts'))
-      verifying.catch(() => {}) // seen where it is awaited
-      response = await accepted
+      response = await this.#call({ method: 'POST', path: '/v1/fetch', body, timeoutMs: ANSWER_TIMEOUT_MS, signal })
       if (response.statusCode !== 200) throw errorOf(await json(response))
-      return await this.#play(response, delivery, { ...options, verifying })
+      return await this.#play(response, delivery, options)
     } catch (error) {
       if (signal?.aborted) throw abortError(signal)
       throw isShorthaulError(error) ? error : lost(error)
@@ -108,10 +105,7 @@ export class ControlClient {
   async #play(
     body: AsyncIterable<Uint8Array>,
     delivery: Delivery,
-    options: {
-      readonly onEvent?: (event: TransferEvent) => void
-      readonly verifying: Promise<typeof import('../content/verify.ts')>
-    },
+    options: { readonly onEvent?: (event: TransferEvent) => void },
   ): Promise<TransferResult> {
     let id = ''
     let result: TransferResult | null = null
@@ -127,12 +121,9 @@ export class ControlClient {
           case 'keep':
             await delivery.keep(frame.index)
             break
-          case 'segment': {
-            // The daemon verified it; the hash here makes the type, and would catch a fault on the way.
-            const { verifySegment } = await options.verifying
-            await delivery.write(frame.index, verifySegment(frame.bytes, null))
+          case 'segment':
+            await delivery.write(frame.index, handedOver(frame.bytes))
             break
-          }
           case 'restart':
             await delivery.restart()
             break

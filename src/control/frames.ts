@@ -31,6 +31,7 @@ export type ControlFrame =
 export interface SegmentFrame {
   readonly frame: 'segment'
   readonly index: number
+  /** The reader's until it asks for the next frame. */
   readonly bytes: Uint8Array
 }
 
@@ -58,13 +59,15 @@ export function encodeSegmentHead(index: number, lengthBytes: number): Buffer {
 }
 
 /**
- * Decodes a stream of frames. Memory: one frame, at most a segment.
+ * Decodes a stream of frames. Memory: one frame, at most a segment, whose buffer is used again for the next: a fresh MiB
+ * for each is garbage faster than it is collected.
  * @throws SHORTHAUL_CONTROL_IO when the stream is not made of frames or ends within one
  */
 export async function* decodeFrames(stream: AsyncIterable<Uint8Array>): AsyncGenerator<ControlFrame | SegmentFrame> {
   const head = Buffer.alloc(HEAD_BYTES)
   let headBytes = 0
   let payload: Buffer | null = null
+  let spare = Buffer.alloc(0)
   let filledBytes = 0
   for await (const chunk of stream) {
     let taken = 0
@@ -75,7 +78,9 @@ export async function* decodeFrames(stream: AsyncIterable<Uint8Array>): AsyncGen
         headBytes += part.byteLength
         taken += part.byteLength
         if (headBytes < HEAD_BYTES) continue
-        payload = Buffer.allocUnsafeSlow(payloadBytes(head))
+        const lengthBytes = payloadBytes(head)
+        if (spare.byteLength < lengthBytes) spare = Buffer.allocUnsafeSlow(lengthBytes)
+        payload = spare.subarray(0, lengthBytes)
         filledBytes = 0
       }
       const part = chunk.subarray(taken, taken + payload.byteLength - filledBytes)

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
 import type { ResourceId, SegmentHash } from '../content/ids.ts'
-import type { VerifiedSegment } from '../content/verify.ts'
+import type { VerifiedBytes } from '../content/verified.ts'
 import { abortError } from '../errors.ts'
 import { PIPE_WINDOW_SEGMENTS } from '../transfer/pipe-delivery.ts'
 import type { Delivery, TransferEvent, TransferProgress } from '../transfer/request.ts'
@@ -53,7 +53,7 @@ export class RemoteDelivery implements Delivery {
     await this.send({ frame: 'keep', index })
   }
 
-  async write(index: number, segment: VerifiedSegment): Promise<void> {
+  async write(index: number, segment: VerifiedBytes): Promise<void> {
     const { bytes } = segment
     if (index === 0 && bytes.byteLength === this.#lengthBytes) {
       this.#wholeSha256 = createHash('sha256').update(bytes).digest('hex')

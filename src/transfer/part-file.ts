@@ -15,7 +15,7 @@ import { basename, dirname, join, resolve } from 'node:path'
 import type { SegmentHash } from '../content/ids.ts'
 import { PositionSet } from '../content/position-set.ts'
 import { SEGMENT_BYTES, segmentBytes, segmentCount } from '../content/segmentation.ts'
-import type { VerifiedSegment } from '../content/verify.ts'
+import type { VerifiedBytes } from '../content/verified.ts'
 import { isShorthaulError, localIoError, ShorthaulError, systemCode } from '../errors.ts'
 import type { Delivery } from './request.ts'
 
@@ -101,7 +101,7 @@ export class PartFile implements Delivery {
     await this.#hashPrefix(null)
   }
 
-  async write(index: number, segment: VerifiedSegment): Promise<void> {
+  async write(index: number, segment: VerifiedBytes): Promise<void> {
     const { bytes } = segment
     try {
       for (let done = 0; done < bytes.byteLength; ) {

@@ -1,6 +1,6 @@
 /** Delivers in order to a pipe (`-o -`): holds back what comes early, and lets nothing be fetched far ahead. */
 import { createHash } from 'node:crypto'
-import type { VerifiedSegment } from '../content/verify.ts'
+import type { VerifiedBytes } from '../content/verified.ts'
 import { ShorthaulError } from '../errors.ts'
 import type { Delivery } from './request.ts'
 
@@ -32,7 +32,7 @@ export class PipeDelivery implements Delivery {
 
   async keep(): Promise<void> {}
 
-  write(index: number, segment: VerifiedSegment): Promise<void> {
+  write(index: number, segment: VerifiedBytes): Promise<void> {
     // What is early does not wait for the positions before it: those may never come, when the transfer is aborted. Its
     // buffer is the caller's again, so it is held as a copy.
     const isEarly = index !== this.#reach

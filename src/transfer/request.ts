@@ -1,6 +1,6 @@
 /** What a transfer is asked for, what it tells while it runs, and what it returns. Plain data: it crosses the control socket. */
 import type { AgentKey, ResourceId, SegmentHash } from '../content/ids.ts'
-import type { VerifiedSegment } from '../content/verify.ts'
+import type { VerifiedBytes } from '../content/verified.ts'
 
 /** As in BITS. `foreground` is not governed; the three others run in strict precedence. */
 export const PRIORITIES = ['foreground', 'high', 'normal', 'low'] as const
@@ -78,7 +78,7 @@ export interface Delivery {
   /** Accepts a position that `leftOver` reported: its bytes are there already. */
   keep(index: number): Promise<void>
   /** Resolves when the bytes are no longer needed: their buffer is then used again. */
-  write(index: number, segment: VerifiedSegment): Promise<void>
+  write(index: number, segment: VerifiedBytes): Promise<void>
   /** First position that may not be written yet. Infinity unless order matters. */
   windowEnd(): number
   /** Calls back when the window moved. */
