@@ -183,6 +183,7 @@ export class Exchange {
     const shared = this.#resources.get(record.id)
     if (!shared) return
     this.#sendGone(shared, shared.holdings.ranges())
+    for (const index of shared.holdings.values()) shared.crowd.lost(index)
     shared.holdings.deleteRange({ start: 0, end: shared.holdings.capacity })
     shared.changed()
   }
@@ -484,6 +485,7 @@ export class Exchange {
     for (const { resource, index } of events) {
       const shared = this.#resources.get(resource)
       if (!shared?.holdings.delete(index)) continue
+      shared.crowd.lost(index)
       const ranges = gone.get(shared) ?? []
       ranges.push({ start: index, end: index + 1 })
       gone.set(shared, ranges)

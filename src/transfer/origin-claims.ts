@@ -115,7 +115,8 @@ export class OriginClaims {
     }
     const settle = (index: number, isDelivered: boolean) => {
       taken.delete(index)
-      if (isDelivered) crowd.fetched(index)
+      // What we cannot serve (the cache is full) the others have to fetch themselves: they must not wait for it.
+      if (isDelivered && this.#shared.holdings.has(index)) crowd.fetched(index)
       else crowd.release(index)
       this.#positions.land(index, isDelivered)
     }

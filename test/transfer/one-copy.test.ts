@@ -103,3 +103,18 @@ void t.test('a fetch that began alone shares the rest with a neighbour that come
   }
   t.equal(fromOrigin(results), lengthBytes)
 })
+
+void t.test('an agent says that it fetched only what it can serve', async (t) => {
+  const { origin, agents } = await setUp(t, 2)
+  const [agent] = agents
+  if (!agent) throw new Error('there are no agents')
+  const url = origin.serve('/a', { seed: 6, lengthBytes: SIZE })
+  await agent.fetch(url)
+  const record = await agent.store.newestAt(url, '')
+  if (!record) throw new Error('it is not known')
+  const shared = await agent.exchange.acquire(record)
+  t.teardown(() => agent.exchange.release(shared))
+  t.same(shared.crowd.ownState(0).fetched, [{ start: 0, end: 21 }])
+  await agent.exchange.removed(record)
+  t.same(shared.crowd.ownState(0).fetched, [], 'nobody need wait for what is gone')
+})
