@@ -191,7 +191,7 @@ export class Crowd {
     this.#changed()
   }
 
-  /** What we tell; null when we never took part. */
+  /** What we tell; `done` when we take no part (any longer). */
   ownState(nowMs: number): FetcherState {
     return {
       agent: this.#o.self,
@@ -225,7 +225,7 @@ export class Crowd {
     return this.#members.get(agent)?.isDirect ?? false
   }
 
-  /** Others whose states matter to everybody: the lowest ranks and whoever claims. */
+  /** Others whose states matter to everybody: the lowest ranks. */
   notable(nowMs: number): AgentKey[] {
     const living = [...this.#members.values()].filter((member) => this.#isAlive(member, nowMs))
     const lowest = living.sort(byRank).slice(0, MAX_FETCHERS)

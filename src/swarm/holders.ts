@@ -1,4 +1,7 @@
-/** Who holds which positions of one resource, as far as they said so. Pure; keeps counts, so that rarity costs nothing. */
+/**
+ * Who holds which positions of one resource, as far as they said so. Pure; keeps counts, so that what anybody holds is
+ * known at no cost.
+ */
 import type { AgentKey } from '../content/ids.ts'
 import { PositionSet } from '../content/position-set.ts'
 import type { SegmentRange } from '../content/segmentation.ts'
