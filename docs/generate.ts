@@ -35,6 +35,7 @@ const SECTION_TITLES: Readonly<Record<string, string>> = {
   origin: 'How origins are reached.',
   trust: 'Whose word counts.',
   serve: 'What this agent gives to others.',
+  throttle: 'How much of the line is used, and when. See docs/limits.md.',
   control: 'How commands reach the agent.',
   log: 'What is written down.',
 }

@@ -3,11 +3,11 @@
  * themselves, with every default, are in schema.ts.
  *
  * A key accepts the same spellings from YAML, from the environment and from the command line; only lists differ, which
- * are comma-separated in the environment.
+ * are comma-separated in the environment. Weekly windows have one line of text for all three (windows.ts).
  */
 import { isShorthaulError } from '../errors.ts'
-import { DAY_MS, parseBytes, parseDuration, printBytes, printDuration } from './units.ts'
-import { flagSchema, listSchema, numberSchema, oneOfSchema, textSchema, type ValueSchema } from './value-schema.ts'
+import { DAY_MS, parseBytes, parseDuration, parseRate, printBytes, printDuration, printRate } from './units.ts'
+import { flagSchema, listSchema, Mismatch, numberSchema, oneOfSchema, textSchema, ValueSchema } from './value-schema.ts'
 
 /** How the values of a key are written and checked. */
 export interface Kind<T> {
@@ -85,6 +85,35 @@ export function bytes({ min, max }: Limits): Kind<number> {
     expected: `a size such as 20GiB, ${range}`,
     print: printBytes,
   }
+}
+
+const MIN_RATE = 1000
+const MAX_RATE = 100e9
+const RATE_RANGE = `0, or ${printRate(MIN_RATE)} to ${printRate(MAX_RATE)}`
+
+/** A limit. 0 stops; what lies between that and 1 kB/s is refused: a bare `10` was meant as megabits. */
+export const rate: Kind<number> = {
+  schema: numberSchema({ read: orNull(parseRate), min: MIN_RATE, max: MAX_RATE, isWhole: true, hasZero: true }),
+  type: 'rate, bytes per second',
+  range: RATE_RANGE,
+  expected: `a rate such as 10Mbit/s or 1.5MiB/s, ${RATE_RANGE}`,
+  print: printRate,
+}
+
+const RATIO = /^(\d{1,3}(?:\.\d{1,9})?)(%?)$/
+
+/** A share of a whole, kept to a hundredth of a percent, so that it prints as it was meant. */
+export const ratio: Kind<number> = {
+  schema: new ValueSchema((value) => {
+    const [, digits, percent] = typeof value === 'string' ? (RATIO.exec(value.trim()) ?? []) : []
+    const share = typeof value === 'number' ? value : Number(digits) / (percent === '%' ? 100 : 1)
+    const isShare = share === 0 || (share >= 0.01 && share <= 1)
+    return isShare ? Math.round(share * 1e4) / 1e4 : new Mismatch('not a share')
+  }),
+  type: 'share',
+  range: '0, or 1% to 100%',
+  expected: 'a share such as 0.5 or 50%, 0 or 1% to 100%',
+  print: (value) => `${Math.round(value * 1e4) / 100}%`,
 }
 
 export function durationMs({ min, max }: Limits): Kind<number> {

@@ -86,7 +86,12 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
       const { flat, value } = given
       const result = flat.key.schema.safeParse(value)
       if (!result.success) {
-        problems.push(`${given.name}: ${show(offender(value, result.mismatch))}, expected ${flat.key.expected}`)
+        const { at, found, expected } = result.mismatch.place ?? {
+          at: '',
+          found: offender(value, result.mismatch),
+          expected: flat.key.expected,
+        }
+        problems.push(`${given.name}${at}: ${show(found)}, expected ${expected}`)
         continue
       }
       const base = given.provenance === 'file' ? fileDir : workingDir

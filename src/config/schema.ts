@@ -6,7 +6,22 @@
  * something obeys it.
  */
 import { isIPv4 } from 'node:net'
-import { bytes, type ConfigKey, choice, count, days, durationMs, flag, key, list, nullable, path, text } from './key.ts'
+import {
+  bytes,
+  type ConfigKey,
+  choice,
+  count,
+  days,
+  durationMs,
+  flag,
+  key,
+  list,
+  nullable,
+  path,
+  rate,
+  text,
+} from './key.ts'
+import { THROTTLE_KEYS } from './throttle-keys.ts'
 
 const KiB = 2 ** 10
 const GiB = 2 ** 30
@@ -229,7 +244,12 @@ export const KEYS = {
         'Segments being sent to peers at one time; more are told to come back. Finishing a few beats starving all. ' +
         '0: none.',
     }),
+    maxBytesPerSec: key(nullable(rate), {
+      default: null,
+      why: 'What is sent to all peers together. null: no cap, because on a wired LAN nobody else needs it. 0: nothing.',
+    }),
   },
+  throttle: THROTTLE_KEYS,
   control: {
     socket: key(nullable(path), {
       default: null,

@@ -28,6 +28,10 @@ const BYTES_PER_SEC: Factors = {
   'kbit/s': 1e3 / 8,
   'Mbit/s': 1e6 / 8,
   'Gbit/s': 1e9 / 8,
+  // Nobody counts storage in bits: a rate is meant, and tc and many a form write it so.
+  kbit: 1e3 / 8,
+  Mbit: 1e6 / 8,
+  Gbit: 1e9 / 8,
 }
 
 const SECOND_MS = 1000
@@ -124,15 +128,19 @@ const IEC = [
   ['KiB', 2 ** 10],
 ] as const
 
+/** Largest first: 100 GB/s is not 97656250 KiB/s. */
+const RATE_UNITS = Object.entries(BYTES_PER_SEC)
+  .filter(([unit, factor]) => factor > 1 && unit.endsWith('/s') && unit !== 'KB/s')
+  .sort(([, one], [, other]) => other - one)
+
 /** The shortest exact spelling: 21474836480 to `20GiB`, 1000 to `1000`. @param bytes whole, not negative */
 export function printBytes(bytes: number): string {
   return printExact(bytes, IEC)
 }
 
-/** The shortest exact spelling: 5242880 to `5MiB/s`, 6250000 to `6250000`. */
+/** An exact spelling: 5242880 to `5MiB/s`, 2000000 to `2MB/s`, 6250000 to `50Mbit/s`, 1001 to `1001`. */
 export function printRate(bytesPerSec: number): string {
-  const size = printBytes(bytesPerSec)
-  return /\d$/.test(size) ? size : `${size}/s`
+  return printExact(bytesPerSec, RATE_UNITS)
 }
 
 /** The shortest exact spelling: 7776000000 to `90d`, 1500 to `1500ms`. */

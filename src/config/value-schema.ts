@@ -4,14 +4,24 @@
  * (zod 4.6, Node 20, 2026-11). What comes over the control socket is checked by zod: there the agent has time.
  */
 
-/** What is wrong with a value; `index` says which entry of a list it is about. */
+/** Where in a value of several parts the wrong one is, and what was expected there. */
+export interface Place {
+  /** To be read after the path of the key, such as `[1].from`. */
+  readonly at: string
+  readonly found: unknown
+  readonly expected: string
+}
+
+/** What is wrong with a value; `index` says which entry of a list it is about, `place` says it better where there is one. */
 export class Mismatch {
   readonly message: string
   readonly index: number | null
+  readonly place: Place | null
 
-  constructor(message: string, index: number | null = null) {
+  constructor(message: string, index: number | null = null, place: Place | null = null) {
     this.message = message
     this.index = index
+    this.place = place
   }
 }
 
@@ -45,18 +55,23 @@ export class ValueSchema<T> {
   }
 }
 
-/** A number, or text that `read` turns into one (null: it cannot); both ends belong to the range. */
+/**
+ * A number, or text that `read` turns into one (null: it cannot); both ends belong to the range. With `hasZero`, so does
+ * 0 where the range begins above it.
+ */
 export function numberSchema(options: {
   readonly read: (text: string) => number | null
   readonly min: number
   readonly max: number
   readonly isWhole: boolean
+  readonly hasZero?: boolean
 }): ValueSchema<number> {
-  const { read, min, max, isWhole } = options
+  const { read, min, max, isWhole, hasZero = false } = options
   return new ValueSchema((value) => {
     const number = typeof value === 'string' ? read(value) : value
     if (typeof number !== 'number' || !Number.isFinite(number)) return new Mismatch('not a number')
     if (isWhole && !Number.isSafeInteger(number)) return new Mismatch('not a whole number')
+    if (hasZero && number === 0) return 0
     if (number < min || number > max) return new Mismatch('out of range')
     return number
   })

@@ -60,7 +60,20 @@ await t.test('without file and environment every key has its default', async (t)
       maxRedirects: 10,
     },
     trust: { attested: 'accept' },
-    serve: { enabled: true, maxUploads: 8 },
+    serve: { enabled: true, maxUploads: 8, maxBytesPerSec: null },
+    throttle: {
+      mode: 'adaptive',
+      wanMaxBytesPerSec: null,
+      wanMaxRatio: null,
+      branchWanMaxBytesPerSec: null,
+      lanMaxBytesPerSec: null,
+      schedule: [],
+      maintenance: [],
+      timeZone: null,
+      cost: null,
+      meteredPolicy: 'unrestricted',
+      onBattery: 'pause-low',
+    },
     control: { socket: null },
     log: { level: 'info' },
   })
@@ -199,7 +212,7 @@ network:
   localPrefixes: [10.0.0.0/33]
 serve: 8
 trust: { attested: spot-check }
-throttle: { mode: adaptive }
+jobs: { maxCount: 1 }
 log: { level: null }
 maxBytes: 1
 `
@@ -217,9 +230,9 @@ maxBytes: 1
     /^network\.dhtPort: 65535, expected a whole number from 0 to 65534$/,
     /^network\.peers: "192\.0\.2\.25:70000", expected a list .*HOST:PORT/,
     /^network\.localPrefixes: "10\.0\.0\.0\/33"/,
-    /^serve: 8, expected a map with keys of enabled, maxUploads$/,
+    /^serve: 8, expected a map with keys of enabled, maxUploads, maxBytesPerSec$/,
     /^trust\.attested: "spot-check", expected one of accept, refuse$/,
-    /^"throttle": unknown key$/,
+    /^"jobs": unknown key$/,
     /^log\.level: null, expected one of/,
     /^"maxBytes": unknown key, did you mean cache\.maxBytes$/,
     /^"SHORTHAUL_CACHE_MAXBYTES": unknown variable, did you mean SHORTHAUL_CACHE_MAX_BYTES$/,

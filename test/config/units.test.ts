@@ -56,7 +56,8 @@ await t.test('rates are bytes per second, whether written in bytes or in bits', 
   t.equal(parseRate('64kbit/s'), 8000)
   t.equal(parseRate('65536'), 65536)
   t.equal(parseRate('10MB/s'), 10_000_000)
-  for (const text of ['5MiB', '50Mbps', '50Mb/s', '50mbit/s', '5 / s', '1Mibit/s', 'Mbit/s']) {
+  t.equal(parseRate('10Mbit'), 1_250_000, 'a rate is meant')
+  for (const text of ['5MiB', '50MB', '50Mbps', '50Mb', '50Mb/s', '50mbit/s', '5 / s', '1Mibit/s', 'Mbit/s']) {
     t.throws(() => parseRate(text), { code: 'SHORTHAUL_USAGE', message: /the rate/ }, text)
   }
 })
@@ -89,6 +90,9 @@ await t.test('printing chooses the largest unit that divides', async (t) => {
   t.equal(printBytes(1000), '1000')
   t.equal(printBytes(0), '0')
   t.equal(printRate(5 * 2 ** 20), '5MiB/s')
+  t.equal(printRate(2_000_000), '2MB/s')
+  t.equal(printRate(6_250_000), '50Mbit/s')
+  t.equal(printRate(1000), '1kB/s')
   t.equal(printRate(1001), '1001')
   t.equal(printDuration(90 * 86_400_000), '90d')
   t.equal(printDuration(0), '0ms')
