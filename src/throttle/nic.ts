@@ -5,6 +5,7 @@
  * Does not choose the interface. What cannot be read is null, and said once in the log.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
@@ -120,8 +121,7 @@ class SysCounters implements NicCounters {
 
   async read(): Promise<NicTotals | null> {
     try {
-      const [receivedBytes, sentBytes] = await Promise.all([this.#number('rx'), this.#number('tx')])
-      return { atMs: this.#clock.monotonicMs(), receivedBytes, sentBytes }
+      return { atMs: this.#clock.monotonicMs(), receivedBytes: this.#number('rx'), sentBytes: this.#number('tx') }
     } catch (error) {
       if (!this.#hasFailed) this.#log.info({ err: error }, 'the interface counters cannot be read')
       this.#hasFailed = true
@@ -137,8 +137,12 @@ class SysCounters implements NicCounters {
 
   async close(): Promise<void> {}
 
-  async #number(direction: 'rx' | 'tx'): Promise<number> {
-    const text = await readFile(`${this.#directory}/statistics/${direction}_bytes`, 'latin1')
+  /**
+   * Not asynchronous: it takes 20 µs, no disk is asked, and on a busy event loop our own totals, taken when the promise
+   * has settled, would be of another moment; 50 ms at 100 Mbit/s look like a stranger.
+   */
+  #number(direction: 'rx' | 'tx'): number {
+    const text = readFileSync(`${this.#directory}/statistics/${direction}_bytes`, 'latin1')
     const bytes = Number(text.trim())
     if (!Number.isFinite(bytes) || text.trim() === '')
       throw new RangeError(`Cannot read a counter: "${text.slice(0, 40)}"`)
