@@ -9,6 +9,7 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import crypto, { type KeyPair } from 'hypercore-crypto'
 import pino, { type Logger } from 'pino'
+import { openWan, type WanParts } from './agent-wan.ts'
 import { type Clock, type Random, systemClock, systemRandom } from './clock.ts'
 import type { Config } from './config/schema.ts'
 import { ensureIdentitySeed, ensureUserSecret, readSecret } from './config/secret.ts'
@@ -27,11 +28,13 @@ import { PeerBook } from './peers/peer-book.ts'
 import type { ResourceRecord } from './store/records.ts'
 import { Store, type StoreStat } from './store/store.ts'
 import { OwnTraffic } from './throttle/own-traffic.ts'
+import type { WanView } from './throttle/wan-governor.ts'
 import { Catalog } from './transfer/catalog.ts'
 import { DeferredLink } from './transfer/deferred-link.ts'
 import { Exchange } from './transfer/exchange.ts'
 import type { Delivery, TransferEvent, TransferRequest, TransferResult } from './transfer/request.ts'
 import { Transfers } from './transfer/transfers.ts'
+import { talkOfWan } from './transfer/wan-talk.ts'
 import { AGENT_VERSION } from './version.ts'
 
 export interface AgentOptions {
@@ -90,6 +93,7 @@ export interface AgentStatus {
   readonly activeUploads: number
   readonly today: LedgerTotals
   readonly total: LedgerTotals
+  readonly throttle: { readonly wan: WanView }
   readonly store: StoreStat
 }
 
@@ -161,8 +165,11 @@ export class Agent {
       const ledger = await Ledger.open({ clock, log }, join(config.dataDir, 'ledger.json'))
       opened.push(() => ledger.close())
       const traffic = new OwnTraffic()
-      const origins = await Origins.open(
-        { clock, log, onSocket: (socket) => traffic.add(socket, 'wan') },
+      const wan = openWan({ clock, log, traffic, openProbe: (url) => origins.delayProbe(url) }, { config, self })
+      opened.push(() => wan.host.close())
+      opened.push(() => wan.governor.close())
+      const origins: Origins = await Origins.open(
+        { clock, log, onSocket: (socket) => traffic.add(socket, 'wan'), wan: wan.control },
         originOptions(config, env),
       )
       opened.push(() => origins.close())
@@ -170,6 +177,7 @@ export class Agent {
       const lane = new LaneClient({ clock, log, onSocket: (socket) => traffic.add(socket, 'lan') }, LANE_CLIENT)
       opened.push(() => lane.close())
       const link = usePeers ? new DeferredLink() : null
+      if (link) talkOfWan(wan.governor, link)
       const keys = deriveBranchKeys(secret.secret)
       const catalog = new Catalog(keys.wireKey)
       for (const record of await store.resources()) catalog.put(record)
@@ -185,6 +193,7 @@ export class Agent {
           exchange,
           link,
           lane: usePeers ? lane : null,
+          wan: wan.governor,
           book,
           pool,
           keyPair,
@@ -207,6 +216,7 @@ export class Agent {
         exchange,
         transfers,
         traffic,
+        wan,
         opened,
         laneServer: null,
       }
@@ -318,6 +328,7 @@ export class Agent {
       activeFetches: this.#active.size,
       activeUploads: laneServer?.activeUploads() ?? 0,
       ...ledger.view(),
+      throttle: { wan: this.#parts.wan.governor.view() },
       store: await store.stat(),
     }
   }
@@ -526,6 +537,7 @@ interface Parts {
   readonly exchange: Exchange
   readonly transfers: Transfers
   readonly traffic: OwnTraffic
+  readonly wan: WanParts
   /** How to close what was opened, in order of opening. */
   readonly opened: (() => Promise<unknown>)[]
   laneServer: LaneServer | null

@@ -10,11 +10,11 @@ export {
 export { type Config, currentUser, type LoadedConfig, loadConfig } from './config/load.ts'
 export { ControlClient } from './control/client.ts'
 export { ERROR_TABLE, type ErrorCode, EXIT, type ExitCode, isShorthaulError, ShorthaulError } from './errors.ts'
+export type { Priority } from './throttle/priority.ts'
 export { PartFile } from './transfer/part-file.ts'
 export { PipeDelivery } from './transfer/pipe-delivery.ts'
 export type {
   Delivery,
-  Priority,
   SourceBytes,
   TransferEvent,
   TransferNote,

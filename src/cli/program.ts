@@ -3,7 +3,7 @@
  * its own, which is loaded when the verb runs: loading all of them takes half a second.
  */
 import { Command } from 'commander'
-import { PRIORITIES } from '../transfer/request.ts'
+import { PRIORITIES } from '../throttle/priority.ts'
 import { AGENT_VERSION } from '../version.ts'
 import type { InitOptions } from './branch.ts'
 import type { ShowOptions } from './config.ts'

@@ -7,9 +7,10 @@ import type { SegmentRange } from './segmentation.ts'
 
 /**
  * `active`: may be asked to fetch. `local`: not now, for reasons of its own (its origin requests fail); others take over.
- * `wait`: the origin asked to be left alone, which binds everybody. `done`: has everything, or no longer wants it.
+ * `wait`: the origin asked to be left alone, which binds everybody. `done`: has everything, or no longer wants it. `busy`:
+ * like active, but somebody else needs the WAN at the moment: slow for a reason that binds all, and no cause to take over.
  */
-export const CONDITIONS = ['active', 'local', 'wait', 'done'] as const
+export const CONDITIONS = ['active', 'local', 'wait', 'done', 'busy'] as const
 export type Condition = (typeof CONDITIONS)[number]
 
 export interface FetcherState {

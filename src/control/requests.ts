@@ -2,7 +2,8 @@
 import { z } from 'zod'
 import { parseId, type SegmentHash } from '../content/ids.ts'
 import { ShorthaulError } from '../errors.ts'
-import { PRIORITIES, type TransferRequest } from '../transfer/request.ts'
+import { PRIORITIES } from '../throttle/priority.ts'
+import type { TransferRequest } from '../transfer/request.ts'
 
 export interface FetchBody {
   readonly request: TransferRequest

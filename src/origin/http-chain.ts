@@ -4,7 +4,7 @@
  */
 import type { Clock } from '../clock.ts'
 import { redactUrl } from '../errors.ts'
-import type { HttpConnections } from './http-connections.ts'
+import type { HttpConnections, Traffic } from './http-connections.ts'
 import { type HttpResponse, sendRequest } from './http-request.ts'
 import { Netrc } from './netrc.ts'
 import { isRedirect, redirectTarget } from './redirects.ts'
@@ -28,6 +28,7 @@ export interface ChainRequest {
   readonly userAgent: string
   readonly maxRedirects: number
   readonly headersTimeoutMs: number
+  readonly traffic: Traffic
   readonly signal: AbortSignal
 }
 
@@ -68,7 +69,7 @@ export async function followChain(components: ChainComponents, request: ChainReq
       privateReason ??= 'a client certificate was offered'
     }
     const response = await sendRequest(
-      connections.route(url, { offerClientCert }),
+      connections.route(url, { offerClientCert, traffic: request.traffic }),
       {
         url,
         method: request.method,

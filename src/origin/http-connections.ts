@@ -7,8 +7,11 @@
 import { readFile } from 'node:fs/promises'
 import type { Socket } from 'node:net'
 import { rootCertificates } from 'node:tls'
-import { Agent, buildConnector, type Dispatcher, Pool, ProxyAgent } from 'undici'
+import { Agent, buildConnector, type Dispatcher, errors, Pool, ProxyAgent } from 'undici'
 import { ShorthaulError, systemCode } from '../errors.ts'
+import type { Pacer } from '../throttle/pacer.ts'
+import type { Priority } from '../throttle/priority.ts'
+import { PacedSocket } from './paced-socket.ts'
 import { type Environment, type ProxyRules, type ProxyServer, parseProxyRules, proxyFor } from './proxy.ts'
 
 export interface ConnectionOptions {
@@ -22,7 +25,12 @@ export interface ConnectionOptions {
   readonly env: Environment
   /** Told of each connection when it is open: for the accounts of our own traffic. */
   readonly onSocket?: (socket: Socket) => void
+  /** Through what connections for work of this priority read; null, or absent: as fast as they can. */
+  readonly pacerOf?: (priority: Priority) => Pacer | null
 }
+
+/** Which pool a request goes to: one for each priority, and one of its own for questions that must not wait. */
+export type Traffic = Priority | 'questions'
 
 /** Where to hand a request for a URL. */
 export interface Route {
@@ -44,7 +52,7 @@ export class HttpConnections {
   readonly #rules: ProxyRules
   readonly #tls: TlsOptions
   readonly #clientCert: TlsOptions | null
-  /** At most four: with or without the client certificate, direct or through the https proxy. */
+  /** For each kind of traffic at most four: with or without the client certificate, direct or through the https proxy. */
   readonly #dispatchers = new Map<string, Dispatcher>()
 
   private constructor(options: ConnectionOptions, tls: TlsOptions, clientCert: TlsOptions | null) {
@@ -71,22 +79,24 @@ export class HttpConnections {
   }
 
   /** @param options.offerClientCert false for an origin that only a redirect named */
-  route(url: URL, options: { readonly offerClientCert: boolean }): Route {
+  route(url: URL, options: { readonly offerClientCert: boolean; readonly traffic: Traffic }): Route {
+    const { traffic } = options
     const proxy = proxyFor(this.#rules, url)
     const isTls = url.protocol === 'https:'
     const withCert = isTls && options.offerClientCert && this.#clientCert !== null
     const path = `${url.pathname}${url.search}`
     if (proxy === null) {
-      return { dispatcher: this.#direct(withCert), origin: url.origin, target: path, fields: {} }
+      return { dispatcher: this.#direct(withCert, traffic), origin: url.origin, target: path, fields: {} }
     }
-    if (isTls) return { dispatcher: this.#tunnel(proxy, withCert), origin: url.origin, target: path, fields: {} }
+    if (isTls)
+      return { dispatcher: this.#tunnel(proxy, withCert, traffic), origin: url.origin, target: path, fields: {} }
     // Plain http: the absolute form (RFC 9112 §3.2.2) to the proxy itself. undici's ProxyAgent can do it too, but hides
     // a 407 behind an error without a code.
     const fields = {
       host: url.host,
       ...(proxy.authorization === null ? {} : { 'proxy-authorization': proxy.authorization }),
     }
-    return { dispatcher: this.#direct(false), origin: proxy.origin, target: `${url.origin}${path}`, fields }
+    return { dispatcher: this.#direct(false, traffic), origin: proxy.origin, target: `${url.origin}${path}`, fields }
   }
 
   /** Ends every connection at once: requests that run fail with SHORTHAUL_ABORTED. Idempotent. */
@@ -94,19 +104,21 @@ export class HttpConnections {
     await Promise.all([...this.#dispatchers.values()].map((dispatcher) => dispatcher.destroy()))
   }
 
-  #direct(withCert: boolean): Dispatcher {
+  #direct(withCert: boolean, traffic: Traffic): Dispatcher {
+    const pacer = this.#pacer(traffic)
     return this.#cached(
-      `direct ${withCert}`,
-      () => new Agent({ ...this.#poolOptions(), connect: this.#connector(withCert) }),
+      `direct ${withCert} ${pacer === null ? '' : traffic}`,
+      () => new Agent({ ...this.#poolOptions(pacer), connect: this.#connector(withCert, pacer) }),
     )
   }
 
-  #tunnel(proxy: ProxyServer, withCert: boolean): Dispatcher {
+  #tunnel(proxy: ProxyServer, withCert: boolean, traffic: Traffic): Dispatcher {
+    const pacer = this.#pacer(traffic)
     return this.#cached(
-      `tunnel ${withCert}`,
+      `tunnel ${withCert} ${pacer === null ? '' : traffic}`,
       () =>
         new ProxyAgent({
-          ...this.#poolOptions(),
+          ...this.#poolOptions(pacer),
           uri: proxy.origin,
           ...(proxy.authorization === null ? {} : { token: proxy.authorization }),
           requestTls: this.#connect(withCert),
@@ -114,18 +126,19 @@ export class HttpConnections {
           // The pool that carries CONNECT: its own default would wait 300 s for the proxy's answer. The connection that is
           // counted is this one, below the origin's TLS.
           clientFactory: (origin, options) =>
-            new Pool(origin, { ...options, ...this.#poolOptions(), connect: this.#connector(false) }),
+            new Pool(origin, { ...options, ...this.#poolOptions(pacer), connect: this.#connector(false, pacer) }),
         }),
     )
   }
 
-  #poolOptions() {
+  #poolOptions(pacer: Pacer | null) {
     const { headersTimeoutMs, idleTimeoutMs, maxConnectionsPerOrigin } = this.#options
     return {
       connections: maxConnectionsPerOrigin,
       pipelining: 1,
       headersTimeout: headersTimeoutMs,
-      bodyTimeout: idleTimeoutMs,
+      // Who is paced waits for its turn too: there the connection itself keeps the time.
+      bodyTimeout: pacer === null ? idleTimeoutMs : 0,
     }
   }
 
@@ -134,9 +147,14 @@ export class HttpConnections {
     return { timeout: this.#options.connectTimeoutMs, ...rest, ...(ca === undefined ? {} : { ca: [...ca] }) }
   }
 
-  #connector(withCert: boolean): buildConnector.connector {
+  #pacer(traffic: Traffic): Pacer | null {
+    return traffic === 'questions' ? null : (this.#options.pacerOf?.(traffic) ?? null)
+  }
+
+  #connector(withCert: boolean, pacer: Pacer | null): buildConnector.connector {
     const { onSocket } = this.#options
     const connect = buildConnector(this.#connect(withCert))
+    if (pacer !== null) return pacedConnector(connect, { ...this.#options, pacer })
     if (!onSocket) return connect
     return (options, callback) => {
       connect(options, (...result) => {
@@ -152,6 +170,34 @@ export class HttpConnections {
     const dispatcher = make()
     this.#dispatchers.set(key, dispatcher)
     return dispatcher
+  }
+}
+
+/** Like `connect`, over connections that read through the pacer. */
+function pacedConnector(
+  connect: buildConnector.connector,
+  options: Pick<ConnectionOptions, 'connectTimeoutMs' | 'idleTimeoutMs' | 'onSocket'> & { readonly pacer: Pacer },
+): buildConnector.connector {
+  const { pacer, connectTimeoutMs, idleTimeoutMs, onSocket } = options
+  return (target, callback) => {
+    const isTls = target.protocol === 'https:'
+    const port = Number(target.port) || (isTls ? 443 : 80)
+    const socket = new PacedSocket(pacer, { host: target.hostname, port, idleTimeoutMs })
+    const timer = setTimeout(() => socket.destroy(new errors.ConnectTimeoutError()), connectTimeoutMs)
+    const onError = (error: Error) => {
+      clearTimeout(timer)
+      callback(error, null)
+    }
+    socket.once('error', onError)
+    socket.once('connect', () => {
+      clearTimeout(timer)
+      socket.removeListener('error', onError)
+      onSocket?.(socket.raw)
+      // It has what undici and tls use of a socket.
+      const httpSocket = socket as unknown as Socket
+      if (isTls) connect({ ...target, httpSocket }, callback)
+      else callback(null, httpSocket)
+    })
   }
 }
 

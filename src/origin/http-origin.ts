@@ -7,6 +7,7 @@
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
 import { redactUrl, systemCode } from '../errors.ts'
+import type { Priority } from '../throttle/priority.ts'
 import { parseReprDigest, WANT_REPR_DIGEST } from './digest-fields.ts'
 import { HeadMemory } from './head-memory.ts'
 import { type Answer, type Expected, judgeAnswer } from './http-answer.ts'
@@ -41,6 +42,8 @@ export interface HttpOriginComponents {
   readonly log: Logger
   readonly connections: HttpConnections
   readonly netrc: Netrc
+  /** Told that content is had from a URL, with a priority, until the function that it returns is called. */
+  readonly enter?: ((priority: Priority, url: string) => () => void) | undefined
 }
 
 type Ask = Pick<ChainRequest, 'url' | 'user' | 'useAgentCredentials' | 'signal'>
@@ -85,8 +88,18 @@ export class HttpOrigin implements Origin {
       const condition = expected && ifRangeValue(expected.validator)
       if (condition) extra['if-range'] = condition
     }
-    const chain = await this.#send('GET', ask, { extra, headersTimeoutMs: this.#options.headersTimeoutMs })
+    const { priority = 'foreground' } = request
+    const leave = this.#components.enter?.(priority, ask.url.href) ?? (() => {})
+    let chain: Chain
+    try {
+      const { headersTimeoutMs } = this.#options
+      chain = await this.#send('GET', ask, { extra, headersTimeoutMs, traffic: priority })
+    } catch (error) {
+      leave()
+      throw error
+    }
     const { status, fields, body } = chain.response
+    void body.ended.then(leave)
     let answer: Answer
     try {
       answer = judgeAnswer(status, fields, { url: chain.url, range, expected, nowMs: this.#clock.nowMs() })
@@ -108,7 +121,8 @@ export class HttpOrigin implements Origin {
     let chain: Chain
     try {
       const headersTimeoutMs = Math.min(HEAD_TIMEOUT_MS, this.#options.headersTimeoutMs)
-      chain = await this.#send('HEAD', ask, { extra: { 'want-repr-digest': WANT_REPR_DIGEST }, headersTimeoutMs })
+      const extra = { 'want-repr-digest': WANT_REPR_DIGEST }
+      chain = await this.#send('HEAD', ask, { extra, headersTimeoutMs, traffic: 'questions' })
     } catch (error) {
       // An origin that hangs or hangs up on HEAD may well answer GET; one that cannot be connected to will not.
       if (!ask.signal.aborted && HEAD_TROUBLE.has(systemCode(error) ?? '')) return null
@@ -130,7 +144,8 @@ export class HttpOrigin implements Origin {
   async #probeByGet(ask: Ask): Promise<OriginFacts> {
     const range = { start: 0, end: 1 }
     const extra = { 'want-repr-digest': WANT_REPR_DIGEST, range: formatRange(range) }
-    const chain = await this.#send('GET', ask, { extra, headersTimeoutMs: this.#options.headersTimeoutMs })
+    const { headersTimeoutMs } = this.#options
+    const chain = await this.#send('GET', ask, { extra, headersTimeoutMs, traffic: 'questions' })
     const { status, body } = chain.response
     let answer: Answer
     try {
@@ -144,7 +159,7 @@ export class HttpOrigin implements Origin {
   async #send(
     method: 'GET' | 'HEAD',
     ask: Ask,
-    request: Pick<ChainRequest, 'extra' | 'headersTimeoutMs'>,
+    request: Pick<ChainRequest, 'extra' | 'headersTimeoutMs' | 'traffic'>,
   ): Promise<Chain> {
     const startedMs = this.#clock.monotonicMs()
     const { userAgent, maxRedirects } = this.#options

@@ -5,6 +5,7 @@
 
 import type { Validator, Visibility } from '../content/resource.ts'
 import type { ByteRange } from '../content/segmentation.ts'
+import type { Priority } from '../throttle/priority.ts'
 
 export interface OriginRequest {
   /** Absolute URL, http(s) or file, without fragment. User info in it counts as credentials. */
@@ -16,6 +17,8 @@ export interface OriginRequest {
    * the agent's owner asks.
    */
   readonly useAgentCredentials: boolean
+  /** How the content is read: see throttle/. Questions about it never wait. Default: foreground. */
+  readonly priority?: Priority
 }
 
 /** Something that the origin lacks and that we do without; said once per transfer. */

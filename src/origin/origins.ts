@@ -7,8 +7,12 @@ import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
 import { MAX_URL_BYTES } from '../content/resource.ts'
 import { redactUrl, ShorthaulError } from '../errors.ts'
+import type { DelayProbe } from '../throttle/delay-monitor.ts'
+import type { Pacer } from '../throttle/pacer.ts'
+import type { Priority } from '../throttle/priority.ts'
 import { FileOrigin } from './file-origin.ts'
 import { HttpConnections } from './http-connections.ts'
+import { HttpDelayProbe } from './http-delay-probe.ts'
 import { HttpOrigin } from './http-origin.ts'
 import { loadNetrc } from './netrc.ts'
 import type { OpenOptions, Origin, OriginFacts, OriginRequest, OriginStream } from './origin.ts'
@@ -39,24 +43,45 @@ export interface OriginsComponents {
   readonly log: Logger
   /** Told of each connection to an origin or a proxy when it is open. */
   readonly onSocket?: (socket: Socket) => void
+  /** Null, or absent: nobody governs the WAN. */
+  readonly wan?: OriginTrafficControl | null
+}
+
+/** What holds content back; wan-governor.ts is one. */
+export interface OriginTrafficControl {
+  /** Through what connections for work of this priority read; null: as fast as they can. */
+  pacerOf(priority: Priority): Pacer | null
+  /** Content is had from an origin from now on, until the returned function is called. */
+  enter(priority: Priority, url: string): () => void
 }
 
 export class Origins implements Origin {
   readonly #http: HttpOrigin
   readonly #file: FileOrigin
+  readonly #openProbe: (url: string) => DelayProbe
 
-  private constructor(http: HttpOrigin, file: FileOrigin) {
+  private constructor(http: HttpOrigin, file: FileOrigin, openProbe: (url: string) => DelayProbe) {
     this.#http = http
     this.#file = file
+    this.#openProbe = openProbe
   }
 
   /** Reads certificates and netrc; connects to nobody yet. @throws SHORTHAUL_CONFIG_INVALID */
   static async open(components: OriginsComponents, options: OriginOptions): Promise<Origins> {
-    const { clock, onSocket } = components
+    const { clock, onSocket, wan } = components
     const log = components.log.child({ module: 'origin' })
     const netrc = await loadNetrc(options.netrcFile, { env: options.env, log })
-    const connections = await HttpConnections.open({ ...options, ...(onSocket ? { onSocket } : {}) })
-    return new Origins(new HttpOrigin({ clock, log, connections, netrc }, options), new FileOrigin({ clock }))
+    const connections = await HttpConnections.open({
+      ...options,
+      ...(onSocket ? { onSocket } : {}),
+      ...(wan ? { pacerOf: (priority) => wan.pacerOf(priority) } : {}),
+    })
+    const enter = wan ? (priority: Priority, url: string) => wan.enter(priority, url) : undefined
+    return new Origins(
+      new HttpOrigin({ clock, log, connections, netrc, enter }, options),
+      new FileOrigin({ clock }),
+      (url) => new HttpDelayProbe({ clock, connections }, { url, userAgent: options.userAgent }),
+    )
   }
 
   async probe(request: OriginRequest, options: { readonly signal: AbortSignal }): Promise<OriginFacts> {
@@ -67,6 +92,11 @@ export class Origins implements Origin {
   async open(request: OriginRequest, options: OpenOptions): Promise<OriginStream> {
     const url = normaliseUrl(request.url)
     return this.#transport(url).open({ ...request, url }, options)
+  }
+
+  /** For the delay towards an http(s) URL that content is had from. */
+  delayProbe(url: string): DelayProbe {
+    return this.#openProbe(url)
   }
 
   /** Ends what runs: bodies that are being read fail with SHORTHAUL_ABORTED. Idempotent. */

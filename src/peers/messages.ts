@@ -9,6 +9,7 @@ import type { LocationKey, ResourceKey } from '../content/ids.ts'
 import type { Identification } from '../content/resource.ts'
 import type { SegmentRange } from '../content/segmentation.ts'
 import type { Statement } from '../content/statement.ts'
+import type { WanReport } from '../throttle/wan-shares.ts'
 
 export const MAX_MESSAGE_BYTES = 256 * 1024
 export const MAX_RANGES = 4096
@@ -71,6 +72,12 @@ export interface ClaimMessage {
   readonly states: readonly ToldState[]
 }
 
+/** "This is what I have from origins at the moment": agents on one WAN divide it. */
+export interface WanMessage {
+  readonly type: 'wan'
+  readonly report: WanReport
+}
+
 /** What the session hands to its owner. `hello` and `ping` are the session's own affair (session.ts). */
 export type Message =
   | InterestMessage
@@ -80,3 +87,4 @@ export type Message =
   | ManifestRequestMessage
   | ManifestMessage
   | ClaimMessage
+  | WanMessage

@@ -13,6 +13,8 @@
  *   21 manifest          resource | statements | more? u8 [next index u32]
  *   22 claim             resource | u8 x (agent | sequence u64 | direct? u8 | condition u8 | claimed ranges | fetched ranges |
  *                        progress bytes u64 | bytes per second u64 | streams u8 | stream budget u8)
+ *   23 wan               priority u8 (255 none) | flags u8 (1 limited, 2 user here, 4 capacity known) | phase u8 |
+ *                        read, arrived, rate of all, capacity u64 each
  *
  *   ranges = u16 x (start u32 | end u32); statements = u16 x statement
  *
@@ -42,6 +44,7 @@ import {
   writeText,
   writeToldStates,
 } from './wire-fields.ts'
+import { readWanReport, WAN_REPORT_BYTES, writeWanReport } from './wire-wan.ts'
 
 export const PROTOCOL_VERSION = 1
 export const NONCE_BYTES = 8
@@ -88,6 +91,7 @@ const TAG = {
   'manifest-request': 20,
   manifest: 21,
   claim: 22,
+  wan: 23,
 } as const satisfies Record<Frame['type'], number>
 
 const HAS_LOCATION = 1
@@ -124,6 +128,8 @@ export function encodedLength(frame: Frame): number {
       return 1 + 32 + statementsLength(frame.statements) + (frame.nextIndex === null ? 1 : 5)
     case 'claim':
       return 1 + 32 + toldStatesLength(frame.states)
+    case 'wan':
+      return 1 + WAN_REPORT_BYTES
     default:
       return assertNever(frame)
   }
@@ -182,6 +188,9 @@ export function encodeFrame(frame: Frame): Buffer {
       writer.bytes(idBytes(frame.resource))
       writeToldStates(writer, frame.states)
       break
+    case 'wan':
+      writeWanReport(writer, frame.report)
+      break
     default:
       assertNever(frame)
   }
@@ -239,6 +248,8 @@ function readBody(tag: number, reader: FrameReader): Frame | null {
     }
     case TAG.claim:
       return { type: 'claim', resource: readId<'resource'>(reader), states: readToldStates(reader) }
+    case TAG.wan:
+      return { type: 'wan', report: readWanReport(reader) }
     default:
       return null
   }

@@ -275,12 +275,11 @@ export class Crowd {
     const cached = this.#fetchers
     if (cached && nowMs - cached.atMs < FETCHERS_MS && nowMs >= cached.atMs) return cached.keys
     const able = [...this.#members.values()].filter(
-      (member) =>
-        member.state.condition === 'active' && this.#isAlive(member, nowMs) && !this.#isStalled(member, nowMs),
+      (member) => isWilling(member.state.condition) && this.#isAlive(member, nowMs) && !this.#isStalled(member, nowMs),
     )
     able.sort(byRank)
     const lead = able.find((member) => !isSkipped(member, nowMs))
-    const isLead = this.#own?.condition === 'active' && !(lead && lead.rank < this.#rank)
+    const isLead = this.#isOwnWilling() && !(lead && lead.rank < this.#rank)
     if (lead && !isLead) this.#budget.adopt(lead.state.streamBudget, nowMs)
     const keys = this.#firstOf(able, nowMs)
     this.#fetchers = { keys, atMs: nowMs }
@@ -291,7 +290,7 @@ export class Crowd {
   #firstOf(able: readonly Member[], nowMs: number): AgentKey[] {
     const count = Math.min(this.#budget.value, MAX_FETCHERS)
     const keys: AgentKey[] = []
-    let isOwnTurn = this.#own?.condition === 'active'
+    let isOwnTurn = this.#isOwnWilling()
     const takeOwnTurn = () => {
       if (isOwnTurn && keys.length < count) keys.push(this.#o.self)
       isOwnTurn = false
@@ -416,7 +415,8 @@ export class Crowd {
     if (this.#claims.size === 0) return false
     let hasYielded = false
     const bytesPerSec = this.#rate.bytesPerSec(nowMs)
-    const iLag = bytesPerSec !== null && this.#lagMs(this.#claimed.size, bytesPerSec, nowMs) > 0
+    const iLag =
+      this.#own?.condition !== 'busy' && bytesPerSec !== null && this.#lagMs(this.#claimed.size, bytesPerSec, nowMs) > 0
     for (const member of this.#members.values()) {
       if (!this.#holdsClaims(member, nowMs) || !(member.rank < this.#rank || iLag)) continue
       for (const claim of this.#claims) {
@@ -484,8 +484,8 @@ export class Crowd {
     let latest: { readonly member: Member; readonly lagMs: number } | null = null
     for (const member of this.#members.values()) {
       if (!this.#holdsClaims(member, nowMs) || member.claimed.size === 0) continue
-      const { bytesPerSec } = member.state
-      const lagMs = bytesPerSec > 0 ? this.#lagMs(member.claimed.size, bytesPerSec, nowMs) : 0
+      const { bytesPerSec, condition } = member.state
+      const lagMs = bytesPerSec > 0 && condition !== 'busy' ? this.#lagMs(member.claimed.size, bytesPerSec, nowMs) : 0
       if (lagMs === 0) open.deleteAll(member.claimed)
       else if (!latest || lagMs > latest.lagMs) latest = { member, lagMs }
     }
@@ -551,7 +551,8 @@ export class Crowd {
   }
 
   #isStalled(member: Member, nowMs: number): boolean {
-    if (member.state.claimed.length === 0 || member.state.condition === 'wait') return false
+    const { claimed, condition } = member.state
+    if (claimed.length === 0 || condition === 'wait' || condition === 'busy') return false
     const patienceMs = member.state.progressBytes === 0 ? STALLED_AT_FIRST_MS : STALLED_MS
     return nowMs - member.progressAtMs > patienceMs
   }
@@ -566,6 +567,10 @@ export class Crowd {
     const isDone = member.state.condition === 'done'
     const sinceMs = nowMs - (member.goneAtMs ?? member.heardAtMs + SILENT_MS)
     return sinceMs < (isDone ? LEGACY_MS.done : LEGACY_MS.gone)
+  }
+
+  #isOwnWilling(): boolean {
+    return this.#own !== null && isWilling(this.#own.condition)
   }
 
   #mustWait(nowMs: number): boolean {
@@ -586,6 +591,10 @@ export class Crowd {
     )
     if (least) this.#members.delete(least.state.agent)
   }
+}
+
+function isWilling(condition: Condition): boolean {
+  return condition === 'active' || condition === 'busy'
 }
 
 function isSkipped(member: Member, nowMs: number): boolean {

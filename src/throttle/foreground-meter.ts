@@ -36,7 +36,7 @@ export interface ForegroundView {
 }
 
 /** What the card counts of a byte of ours: headers of Ethernet, IP, TCP with time stamps, and of TLS (5-6 % in all). */
-const WIRE_RATIO = 1.06
+export const WIRE_RATIO = 1.06
 /** Acknowledgements: 66 bytes for two segments of 1448 at most. */
 const ACK_RATIO = 0.03
 const WINDOW_MS = 1000

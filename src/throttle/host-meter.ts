@@ -6,7 +6,7 @@
  */
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
-import { ForegroundMeter, type ForegroundView } from './foreground-meter.ts'
+import { ForegroundMeter, type ForegroundView, WIRE_RATIO } from './foreground-meter.ts'
 import { type NicCounters, type NicOptions, openNic } from './nic.ts'
 import type { OwnTraffic } from './own-traffic.ts'
 import { type QueueTotals, readSocketQueues } from './socket-queues.ts'
@@ -26,8 +26,15 @@ export interface HostMeterOptions {
   readonly interfaceName: () => string | null
 }
 
-/** Called after each measurement, with `linkBytesPerSec` as the system names it, or null. */
-export type HostListener = (view: ForegroundView, link: { readonly linkBytesPerSec: number | null }) => void
+export interface HostDetails {
+  /** As the system names it, or null. */
+  readonly linkBytesPerSec: number | null
+  /** Came over the interface since the last measurement, what our neighbours sent left out; null at the first. */
+  readonly wanReceivedBytesPerSec: number | null
+}
+
+/** Called after each measurement. */
+export type HostListener = (view: ForegroundView, details: HostDetails) => void
 
 const TICK_MS = 200
 /** The kernel's table may take one processor so many times less than the time between two readings: 4 %. */
@@ -45,6 +52,7 @@ export class HostMeter {
   readonly #meter = new ForegroundMeter()
   #nic: { readonly name: string; readonly counters: NicCounters; readonly linkBytesPerSec: number | null } | null = null
   #queueCostsMs: number[] = []
+  #lastWan: { readonly atMs: number; readonly wireBytes: number } | null = null
   #running: AbortController | null = null
   #loop: Promise<void> = Promise.resolve()
   #isClosed = false
@@ -99,6 +107,7 @@ export class HostMeter {
     } finally {
       await this.#nic?.counters.close()
       this.#nic = null
+      this.#lastWan = null
     }
   }
 
@@ -123,8 +132,19 @@ export class HostMeter {
       ownSentBytes: own.wanSentBytes + own.lanSentBytes,
       queues,
     })
-    for (const listener of [...this.#listeners]) listener(view, nic)
+    const details: HostDetails = {
+      linkBytesPerSec: nic.linkBytesPerSec,
+      wanReceivedBytesPerSec: this.#wanReceived(totals.atMs, totals.receivedBytes - WIRE_RATIO * own.lanReceivedBytes),
+    }
+    for (const listener of [...this.#listeners]) listener(view, details)
     return Math.min(MAX_TICK_MS, Math.max(TICK_MS, QUEUE_COST_FACTOR * Math.min(...this.#queueCostsMs, MAX_TICK_MS)))
+  }
+
+  #wanReceived(atMs: number, wireBytes: number): number | null {
+    const last = this.#lastWan
+    this.#lastWan = { atMs, wireBytes }
+    if (last === null || atMs - last.atMs < TICK_MS / 2 || atMs - last.atMs > 2 * MAX_TICK_MS) return null
+    return (Math.max(0, wireBytes - last.wireBytes) / WIRE_RATIO / (atMs - last.atMs)) * 1000
   }
 
   #noteCost(queues: QueueTotals | null, costMs: number): void {

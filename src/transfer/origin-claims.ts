@@ -10,7 +10,10 @@ import type { Clock } from '../clock.ts'
 import type { PositionSet } from '../content/position-set.ts'
 import type { OriginStream } from '../origin/origin.ts'
 import type { Claim } from '../swarm/crowd.ts'
+import type { Priority } from '../throttle/priority.ts'
+import type { Hold } from '../throttle/wan-governor.ts'
 import type { OriginFetcher } from './fetch-origin.ts'
+import type { WanControl } from './ports.ts'
 import type { SharedResource } from './shared-resource.ts'
 
 /** What the transfer does for its origin claims. */
@@ -28,7 +31,12 @@ export interface ClaimedPositions {
   spawn(run: () => Promise<void>): void
   /** A failure that another attempt may cure. */
   onRetry(error: unknown): void
+  /** Nothing is had from the origin for now, for a reason that is not its. */
+  onHold(hold: Hold): void
 }
+
+/** Held for so long: requests are given up, since their origins would not wait much longer, and others may have the work. */
+const GIVE_UP_MS = 3000
 
 interface Running {
   readonly abort: AbortController
@@ -44,18 +52,29 @@ export class OriginClaims {
   /** The transfer that this is a part of. */
   readonly #owner: object
   readonly #signal: AbortSignal
+  readonly #wan: WanControl | null
+  readonly #priority: Priority
   readonly #running = new Map<Claim, Running>()
+  #heldSinceMs: number | null = null
   /** Tells others what we claim. */
   readonly #tell: () => void
 
   constructor(
-    components: { fetcher: OriginFetcher; shared: SharedResource; clock: Clock; positions: ClaimedPositions },
-    options: { owner: object; signal: AbortSignal; onChange: () => void },
+    components: {
+      fetcher: OriginFetcher
+      shared: SharedResource
+      clock: Clock
+      positions: ClaimedPositions
+      wan: WanControl | null
+    },
+    options: { owner: object; priority: Priority; signal: AbortSignal; onChange: () => void },
   ) {
     this.#fetcher = components.fetcher
     this.#shared = components.shared
     this.#clock = components.clock
     this.#positions = components.positions
+    this.#wan = components.wan
+    this.#priority = options.priority
     this.#owner = options.owner
     this.#signal = options.signal
     this.#tell = options.onChange
@@ -75,12 +94,27 @@ export class OriginClaims {
       if (!running.isRead && claim.end <= claim.next) running.abort.abort()
       else crowd.shareRest(claim, nowMs)
     }
-    const pause = this.#fetcher.pause()
-    if (this.#running.size === 0) crowd.setCondition(pause ?? 'active')
+    const pause = this.#pause(nowMs)
+    const condition = this.#wan?.isBusy(this.#priority) || this.#heldSinceMs !== null ? 'busy' : 'active'
+    if (this.#running.size === 0) crowd.setCondition(pause ?? condition)
+    else crowd.setCondition(condition)
     if (pause === null) {
       for (let claim = this.#claim(nowMs); claim !== null; claim = this.#claim(nowMs)) this.#start(claim, null)
     }
     this.#tell()
+  }
+
+  /** Why nothing more may be claimed. Ends what runs when it has been held for long. */
+  #pause(nowMs: number): 'local' | 'wait' | null {
+    const hold = this.#wan?.hold(this.#priority) ?? null
+    if (hold === null) {
+      this.#heldSinceMs = null
+      return this.#fetcher.pause()
+    }
+    if (this.#heldSinceMs === null) this.#positions.onHold(hold)
+    this.#heldSinceMs ??= nowMs
+    if (nowMs - this.#heldSinceMs > GIVE_UP_MS) for (const { abort } of this.#running.values()) abort.abort()
+    return 'local'
   }
 
   #claim(nowMs: number): Claim | null {

@@ -4,6 +4,8 @@
  */
 import type { AgentKey, SegmentHash } from '../content/ids.ts'
 import type { Message } from '../peers/messages.ts'
+import type { Priority } from '../throttle/priority.ts'
+import type { Hold } from '../throttle/wan-governor.ts'
 
 export interface LaneEndpointLike {
   readonly peer: AgentKey
@@ -28,6 +30,13 @@ export interface PeerLink {
   on(event: 'leave', listener: (peer: PeerLike, reason: string) => void): () => void
   on(event: 'message', listener: (peer: PeerLike, message: Message) => void): () => void
   setInUse(peer: AgentKey, inUse: boolean): void
+}
+
+export interface WanControl {
+  /** Why nothing of this priority may be had from origins now; null: it may. */
+  hold(priority: Priority): Hold | null
+  /** Somebody else needs the line: what is slow is so for all. */
+  isBusy(priority: Priority): boolean
 }
 
 export interface PeerLane {

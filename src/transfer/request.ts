@@ -1,10 +1,8 @@
 /** What a transfer is asked for, what it tells while it runs, and what it returns. Plain data: it crosses the control socket. */
 import type { AgentKey, ResourceId, SegmentHash } from '../content/ids.ts'
 import type { VerifiedBytes } from '../content/verified.ts'
-
-/** As in BITS. `foreground` is not governed; the three others run in strict precedence. */
-export const PRIORITIES = ['foreground', 'high', 'normal', 'low'] as const
-export type Priority = (typeof PRIORITIES)[number]
+import type { Priority } from '../throttle/priority.ts'
+import type { Hold } from '../throttle/wan-governor.ts'
 
 export interface TransferRequest {
   /** Absolute http, https or file URL. */
@@ -50,8 +48,14 @@ export interface TransferNote {
     | 'peer-corrupt'
     | 'hash-disputed'
     | 'cache-full'
+    | 'held'
   readonly message: string
   readonly peer?: AgentKey
+}
+
+/** Said when nothing may be had from the origin for now. */
+export function heldNote({ text }: Hold): TransferNote {
+  return { event: 'note', note: 'held', message: `Waiting: ${text}` }
 }
 
 export type TransferEvent = TransferProgress | TransferNote

@@ -21,13 +21,14 @@ import { abortError, isShorthaulError, ShorthaulError } from '../errors.ts'
 import type { OriginStream } from '../origin/origin.ts'
 import type { Store } from '../store/store.ts'
 import { chooseSources, type Decision, type PeerView, type PlanLimits } from '../swarm/source-choice.ts'
+import type { Priority } from '../throttle/priority.ts'
 import type { Committer } from './commit.ts'
 import type { Exchange } from './exchange.ts'
 import type { OriginFetcher } from './fetch-origin.ts'
 import { fetchFromPeer } from './fetch-peer.ts'
 import { type ClaimedPositions, OriginClaims } from './origin-claims.ts'
-import type { PeerLane, PeerLike, PeerLink, PeerRecord } from './ports.ts'
-import type { Delivery, TransferNote } from './request.ts'
+import type { PeerLane, PeerLike, PeerLink, PeerRecord, WanControl } from './ports.ts'
+import { type Delivery, heldNote, type TransferNote } from './request.ts'
 import type { SharedResource } from './shared-resource.ts'
 import type { Tally } from './tally.ts'
 
@@ -43,6 +44,7 @@ export interface SegmentedComponents {
   readonly log: Logger
   readonly committer: Committer
   readonly originFetcher: OriginFetcher | null
+  readonly wan: WanControl | null
   readonly delivery: Delivery
   readonly tally: Tally
   readonly note: (note: TransferNote) => void
@@ -51,6 +53,7 @@ export interface SegmentedComponents {
 export interface SegmentedOptions {
   readonly isAttestedTrusted: boolean
   readonly self: AgentKey
+  readonly priority: Priority
   /** The first GET, when it served as the probe. */
   readonly firstStream: OriginStream | null
   /** Resolves when the origin may be asked: neighbours had their chance to answer. */
@@ -195,12 +198,12 @@ export class SegmentedTransfer {
   }
 
   #originClaims(): OriginClaims | null {
-    const { originFetcher: fetcher, clock, exchange } = this.#c
+    const { originFetcher: fetcher, clock, exchange, wan } = this.#c
     if (!fetcher) return null
     const shared = this.#shared
     return new OriginClaims(
-      { fetcher, shared, clock, positions: this.#claimedPositions() },
-      { owner: this, signal: this.#stop.signal, onChange: () => exchange.claimed(shared) },
+      { fetcher, shared, clock, wan, positions: this.#claimedPositions() },
+      { owner: this, priority: this.#o.priority, signal: this.#stop.signal, onChange: () => exchange.claimed(shared) },
     )
   }
 
@@ -217,6 +220,7 @@ export class SegmentedTransfer {
       commit: (index, bytes) => this.#commitFromOrigin(index, bytes),
       spawn: (run) => this.#spawn(run),
       onRetry: (error) => this.#noteRetry(error),
+      onHold: (hold) => this.#c.note(heldNote(hold)),
     }
   }
 

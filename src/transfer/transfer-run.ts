@@ -14,14 +14,15 @@ import type { Origin, OriginFacts, OriginRequest, OriginStream } from '../origin
 import type { ResourceRecord } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
 import { TokenBucket } from '../throttle/token-bucket.ts'
+import type { Hold } from '../throttle/wan-governor.ts'
 import { Committer } from './commit.ts'
 import type { Exchange } from './exchange.ts'
 import { OriginFetcher } from './fetch-origin.ts'
 import { fetchStream } from './fetch-stream.ts'
 import { identify, recordOf, resourceOf, signIdentification } from './identify.ts'
 import type { Inquiry } from './inquiry.ts'
-import type { PeerLane, PeerLink, PeerRecord } from './ports.ts'
-import type { Delivery, TransferEvent, TransferNote, TransferRequest } from './request.ts'
+import type { PeerLane, PeerLink, PeerRecord, WanControl } from './ports.ts'
+import { type Delivery, heldNote, type TransferEvent, type TransferNote, type TransferRequest } from './request.ts'
 import { seal } from './seal.ts'
 import { SegmentedTransfer } from './segmented-transfer.ts'
 import type { SharedResource } from './shared-resource.ts'
@@ -35,6 +36,8 @@ export interface TransfersComponents {
   readonly link: PeerLink | null
   readonly lane: PeerLane | null
   readonly book: PeerRecord
+  /** Null: nobody governs the WAN. */
+  readonly wan: WanControl | null
   readonly pool: SegmentPool
   readonly keyPair: KeyPair
   readonly self: AgentKey
@@ -66,6 +69,7 @@ const NEIGHBOURS_ANSWER_MS = 150
 /** Without the origin: how long to look for somebody who has it. Covers discovery of an agent that just started. */
 const OFFLINE_PATIENCE_MS = 4000
 const PROGRESS_INTERVAL_MS = 200
+const HOLD_LOOK_MS = 250
 
 /** The state of one `run`. */
 export class TransferRun {
@@ -136,14 +140,18 @@ export class TransferRun {
 
     const isAlone = !this.#request.usePeers || !link || link.peers().length === 0
     const isUnseen = (await store.newestAt(url, '')) === null
-    const { facts, stream } = await this.#identified({ isFirstGetAllowed: isAlone && isUnseen })
+    const isFirstGetAllowed = isAlone && isUnseen && this.#hold() === null
+    const { facts, stream } = await this.#identified({ isFirstGetAllowed })
     try {
       for (const degradation of facts.degradations) this.#noteDegradation(degradation)
       if (facts.privateReason !== null) {
         this.#note({ event: 'note', note: 'private', message: `Not shared with the branch: ${facts.privateReason}` })
       }
       const resource = resourceOf(url, facts)
-      if (!resource) return await this.#streamed(stream ?? (await origin.open(this.#originRequest(), this.#options)))
+      if (!resource) {
+        if (!stream) await this.#whenAllowed()
+        return await this.#streamed(stream ?? (await origin.open(this.#originRequest(), this.#options)))
+      }
       return await this.#segmented(await this.#recordIdentified(resource, facts), { facts, stream, inquiry })
     } finally {
       await stream?.cancel()
@@ -278,6 +286,7 @@ export class TransferRun {
       {
         isAttestedTrusted: this.#o.isAttestedTrusted || this.#request.sha256 !== null,
         self: this.#c.self,
+        priority: this.#request.priority,
         firstStream: found.stream,
         originHold: this.#originHold(shared, found.inquiry),
         patienceMs: OFFLINE_PATIENCE_MS,
@@ -387,7 +396,19 @@ export class TransferRun {
 
   #originRequest(): OriginRequest {
     const { url, headers } = this.#request
-    return { url, headers, useAgentCredentials: this.#options.isOwner }
+    return { url, headers, useAgentCredentials: this.#options.isOwner, priority: this.#request.priority }
+  }
+
+  #hold(): Hold | null {
+    return this.#c.wan?.hold(this.#request.priority) ?? null
+  }
+
+  /** Waits until something may be had from the origin. */
+  async #whenAllowed(): Promise<void> {
+    for (let hold = this.#hold(); hold !== null; hold = this.#hold()) {
+      this.#note(heldNote(hold))
+      await this.#c.clock.sleep(HOLD_LOOK_MS, this.#options)
+    }
   }
 
   #mayUse(record: ResourceRecord): boolean {
@@ -407,7 +428,8 @@ export class TransferRun {
 
   /** Once per kind (and peer) and transfer. */
   #note(note: TransferNote): void {
-    const key = note.note === 'origin-retry' ? `${note.note}/${note.message}` : `${note.note}/${note.peer ?? ''}`
+    const isPlural = note.note === 'origin-retry' || note.note === 'held'
+    const key = isPlural ? `${note.note}/${note.message}` : `${note.note}/${note.peer ?? ''}`
     if (this.#said.has(key)) return
     this.#said.add(key)
     this.#options.onEvent(note)

@@ -99,6 +99,7 @@ export class FakeAgent implements PeerLink, PeerLane {
         origin: this.origins,
         exchange: this.exchange,
         lane: this,
+        wan: null,
         book: this.book,
         pool: new SegmentPool(),
       },

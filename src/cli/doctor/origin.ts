@@ -119,7 +119,12 @@ async function checkClock({ url, config, signal }: OriginSubject): Promise<Check
   target.password = ''
   const connections = await HttpConnections.open(originOptions(config, process.env))
   try {
-    const { dispatcher, origin, target: path, fields } = connections.route(target, { offerClientCert: true })
+    const {
+      dispatcher,
+      origin,
+      target: path,
+      fields,
+    } = connections.route(target, { offerClientCert: true, traffic: 'questions' })
     const { headers, body } = await dispatcher.request({
       origin,
       path,

@@ -1,0 +1,73 @@
+/** Builds the governor of the WAN, and what it goes by, from the configuration. A part of the composition root. */
+import { networkInterfaces } from 'node:os'
+import type { Logger } from 'pino'
+import type { Clock } from './clock.ts'
+import type { Config } from './config/schema.ts'
+import type { OriginTrafficControl } from './origin/origins.ts'
+import { chooseInterface } from './peers/interfaces.ts'
+import { WanCaps } from './throttle/caps.ts'
+import type { DelayProbe } from './throttle/delay-monitor.ts'
+import { HostMeter } from './throttle/host-meter.ts'
+import type { OwnTraffic } from './throttle/own-traffic.ts'
+import { WanGovernor, type WanRules } from './throttle/wan-governor.ts'
+
+/** Interfaces come and go, but asking costs a millisecond. */
+const INTERFACE_AGE_MS = 5000
+
+export interface WanParts {
+  readonly host: HostMeter
+  readonly governor: WanGovernor
+  /** What origins need of it. */
+  readonly control: OriginTrafficControl
+}
+
+/** The caller closes `host` and `governor`. */
+export function openWan(
+  components: {
+    readonly clock: Clock
+    readonly log: Logger
+    readonly traffic: OwnTraffic
+    readonly openProbe: (url: string) => DelayProbe
+  },
+  options: { readonly config: Config; readonly self: string },
+): WanParts {
+  const { clock, traffic, openProbe } = components
+  const { throttle, network } = options.config
+  const log = components.log.child({ module: 'throttle' })
+  const host = new HostMeter({ clock, log, traffic }, { interfaceName: interfaceNamer(clock, network.interface) })
+  const caps = new WanCaps(throttle)
+  const rules: WanRules = {
+    cap: (about) => caps.at({ ...about, nowMs: clock.nowMs() }),
+    gate: () => null,
+  }
+  const governor = new WanGovernor(
+    { clock, log, host, rules, openProbe, wanReadBytes: () => traffic.totals().wanReceivedBytes },
+    { self: options.self, mode: throttle.mode },
+  )
+  const mayBeCapped =
+    throttle.wanMaxBytesPerSec !== null ||
+    throttle.wanMaxRatio !== null ||
+    throttle.branchWanMaxBytesPerSec !== null ||
+    throttle.schedule.length > 0 ||
+    throttle.maintenance.length > 0
+  return {
+    host,
+    governor,
+    control: {
+      // Reading in small pieces costs something: who can never be capped need not.
+      pacerOf: (priority) => (priority === 'foreground' && !mayBeCapped ? null : governor.pacerOf(priority)),
+      enter: (priority, url) => governor.enter(priority, url),
+    },
+  }
+}
+
+function interfaceNamer(clock: Clock, wanted: string | null): () => string | null {
+  let known: { name: string | null; atMs: number } | null = null
+  return () => {
+    const nowMs = clock.monotonicMs()
+    if (known === null || nowMs - known.atMs > INTERFACE_AGE_MS) {
+      known = { name: chooseInterface(networkInterfaces(), wanted)?.name ?? null, atMs: nowMs }
+    }
+    return known.name
+  }
+}

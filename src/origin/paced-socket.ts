@@ -1,0 +1,120 @@
+/**
+ * A TCP connection that reads only when its pacer lets it, and no more at a time than it is granted. net.Socket cannot do
+ * that: it reads 64 KiB whenever it reads, which on a slow line is a burst of 50 ms and more.
+ *
+ * What undici and tls need of a socket is here; nothing else.
+ */
+import { connect, type Socket } from 'node:net'
+import { Duplex } from 'node:stream'
+import { errors } from 'undici'
+import type { PacedReader, Pacer } from '../throttle/pacer.ts'
+
+/** As much as two reads; more would be read ahead of what is wanted. */
+const HIGH_WATER_BYTES = 64 * 1024
+
+export interface PacedOptions {
+  readonly host: string
+  readonly port: number
+  /** Longest time without a byte while it may read; while it may not, the other end is not to blame. */
+  readonly idleTimeoutMs: number
+}
+
+export class PacedSocket extends Duplex implements PacedReader {
+  /** For those who count what goes through it. */
+  readonly raw: Socket
+  readonly #pacer: Pacer
+  readonly #buffer = Buffer.allocUnsafe(HIGH_WATER_BYTES)
+  readonly #idle: NodeJS.Timeout
+  #maxBytes = 0
+  #isGranted = false
+  #isWaiting = false
+
+  /** Connects at once; 'connect' or 'error' follows. */
+  constructor(pacer: Pacer, { host, port, idleTimeoutMs }: PacedOptions) {
+    super({ readableHighWaterMark: HIGH_WATER_BYTES, allowHalfOpen: false, emitClose: true })
+    this.#pacer = pacer
+    this.raw = connect({
+      host,
+      port,
+      onread: {
+        buffer: () => this.#buffer.subarray(0, Math.max(1, this.#maxBytes)),
+        callback: (bytes) => {
+          this.#received(bytes)
+          return false // the next read waits for its grant
+        },
+      },
+    })
+    this.#idle = setTimeout(() => {
+      if (this.#isGranted) this.destroy(new errors.BodyTimeoutError())
+    }, idleTimeoutMs).unref()
+    this.raw.setNoDelay(true)
+    this.raw.pause()
+    this.raw.once('connect', () => this.emit('connect'))
+    this.raw.once('end', () => this.push(null))
+    this.raw.once('error', (error) => this.destroy(error))
+    this.raw.once('close', () => this.destroy())
+  }
+
+  get remoteAddress(): string | undefined {
+    return this.raw.remoteAddress
+  }
+
+  get remotePort(): number | undefined {
+    return this.raw.remotePort
+  }
+
+  get localAddress(): string | undefined {
+    return this.raw.localAddress
+  }
+
+  get localPort(): number | undefined {
+    return this.raw.localPort
+  }
+
+  ref(): this {
+    this.raw.ref()
+    return this
+  }
+
+  unref(): this {
+    this.raw.unref()
+    return this
+  }
+
+  grant(maxBytes: number): void {
+    this.#isWaiting = false
+    if (this.destroyed) return
+    this.#maxBytes = Math.min(maxBytes, HIGH_WATER_BYTES)
+    this.#isGranted = true
+    this.#idle.refresh()
+    this.raw.resume()
+  }
+
+  override _read(): void {
+    if (this.#isWaiting) return
+    this.#isWaiting = true
+    this.#pacer.request(this)
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    this.raw.write(chunk, done)
+  }
+
+  override _final(done: (error?: Error | null) => void): void {
+    this.raw.end(done)
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    clearTimeout(this.#idle)
+    this.#pacer.cancel(this)
+    this.raw.destroy()
+    done(error)
+  }
+
+  #received(bytes: number): void {
+    this.#isGranted = false
+    this.#pacer.charge(bytes)
+    // A copy of its own: the reader keeps it, and the buffer is read into again.
+    this.push(Buffer.from(this.#buffer.subarray(0, bytes)))
+  }
+}

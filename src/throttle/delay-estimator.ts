@@ -1,0 +1,127 @@
+/**
+ * What queues before us at the bottleneck: how much later than the shortest round trip of the last minutes the answers
+ * to a small probe come. Pure over (round trips, monotonic now).
+ *
+ * The shortest round trip is kept by the minute, so that a path that has become longer is believed after ten of them;
+ * sooner only when the law says so (`rebase`). Source of the constants: measured in the lab, see DESIGN.md "Throttle".
+ */
+
+const BUCKET_MS = 60_000
+const BUCKETS = 10
+/** Samples that tell how far round trips scatter when nothing queues: a busy radio scatters more than a cable. */
+const NOISE_SAMPLES = 32
+const MIN_NOISE_SAMPLES = 5
+const THRESHOLD_MS = { min: 25, max: 80 } as const
+/** Samples that a change of the base is judged by. */
+const RECENT_MS = 6000
+const MAX_RECENT = 128
+
+export interface DelayView {
+  readonly baseMs: number
+  /** Of the newest round trip; one that is not answered yet counts with its age when that is more. */
+  readonly queueMs: number
+  /** The smaller of the last two: one late answer alone is noise. */
+  readonly recentQueueMs: number
+  /** Above: somebody else is in the queue, for as long as our own reading is the slowest part of our flow. */
+  readonly thresholdMs: number
+  readonly isHot: boolean
+  readonly isCool: boolean
+}
+
+export class DelayEstimator {
+  /** The least round trip of each minute, by number of the minute. */
+  readonly #minima = new Map<number, number>()
+  readonly #noiseMs: number[] = []
+  #recent: { readonly atMs: number; readonly rttMs: number }[] = []
+  #lastMs: readonly [number, number] | null = null
+  #noiseThresholdMs: number = THRESHOLD_MS.min
+  /** A bottleneck whose whole buffer is shorter than the threshold shows a competitor by less. */
+  #shallowThresholdMs: number | null = null
+
+  add(rttMs: number, nowMs: number): void {
+    const bucket = Math.floor(nowMs / BUCKET_MS)
+    this.#minima.set(bucket, Math.min(rttMs, this.#minima.get(bucket) ?? Number.POSITIVE_INFINITY))
+    for (const old of this.#minima.keys()) if (old <= bucket - BUCKETS) this.#minima.delete(old)
+    this.#lastMs = [rttMs, this.#lastMs?.[0] ?? rttMs]
+    this.#recent = this.#recent.filter(({ atMs }) => nowMs - atMs < RECENT_MS).slice(-MAX_RECENT)
+    this.#recent.push({ atMs: nowMs, rttMs })
+    const queueMs = rttMs - this.#baseMs()
+    if (queueMs <= this.thresholdMs) this.#learnNoise(queueMs)
+  }
+
+  /** Null until there is a first answer. @param pendingMs age of a probe that is not answered yet; 0: none */
+  view(pendingMs: number): DelayView | null {
+    if (this.#lastMs === null) return null
+    const baseMs = this.#baseMs()
+    const [last, before] = this.#lastMs
+    const [newest, older] = pendingMs > last ? [pendingMs, last] : [last, before]
+    const queueMs = newest - baseMs
+    const recentQueueMs = Math.min(newest, older) - baseMs
+    const { thresholdMs } = this
+    return {
+      baseMs,
+      queueMs,
+      recentQueueMs,
+      thresholdMs,
+      isHot: recentQueueMs > thresholdMs || queueMs > 2 * thresholdMs,
+      isCool: recentQueueMs < thresholdMs / 2 && queueMs < thresholdMs,
+    }
+  }
+
+  get thresholdMs(): number {
+    return this.#shallowThresholdMs ?? this.#noiseThresholdMs
+  }
+
+  /** The most that queued when the line was full, null: more than the usual threshold shows. */
+  setDeepest(queueMs: number | null): void {
+    this.#shallowThresholdMs =
+      queueMs === null || queueMs >= this.#noiseThresholdMs
+        ? null
+        : Math.max(5, queueMs / 2, this.#noiseThresholdMs - 10)
+  }
+
+  /** How far the round trips of the last seconds lie apart; null while they are too few to tell. */
+  spreadMs(nowMs: number): number | null {
+    const rtts = this.#recent.filter(({ atMs }) => nowMs - atMs < RECENT_MS).map(({ rttMs }) => rttMs)
+    const [oldest] = this.#recent
+    if (rtts.length < MIN_NOISE_SAMPLES || !oldest || nowMs - oldest.atMs < RECENT_MS * 0.8) return null
+    return Math.max(...rtts) - Math.min(...rtts)
+  }
+
+  /** The path has become longer: what came of late is the new base. */
+  rebase(nowMs: number): void {
+    this.#minima.clear()
+    for (const { rttMs } of this.#recent) {
+      const bucket = Math.floor(nowMs / BUCKET_MS)
+      this.#minima.set(bucket, Math.min(rttMs, this.#minima.get(bucket) ?? Number.POSITIVE_INFINITY))
+    }
+  }
+
+  /** Another path: nothing that was learnt holds. */
+  reset(): void {
+    this.#minima.clear()
+    this.#noiseMs.length = 0
+    this.#recent = []
+    this.#lastMs = null
+    this.#noiseThresholdMs = THRESHOLD_MS.min
+    this.#shallowThresholdMs = null
+  }
+
+  #baseMs(): number {
+    return Math.min(...this.#minima.values())
+  }
+
+  #learnNoise(queueMs: number): void {
+    this.#noiseMs.push(queueMs)
+    if (this.#noiseMs.length > NOISE_SAMPLES) this.#noiseMs.shift()
+    if (this.#noiseMs.length < MIN_NOISE_SAMPLES) return
+    const middle = median(this.#noiseMs)
+    const deviation = median(this.#noiseMs.map((one) => Math.abs(one - middle)))
+    this.#noiseThresholdMs = Math.min(THRESHOLD_MS.max, Math.max(THRESHOLD_MS.min, 3 * deviation + 10))
+  }
+}
+
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  return sorted[Math.floor(sorted.length / 2)] ?? 0
+}

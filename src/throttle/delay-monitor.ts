@@ -1,0 +1,129 @@
+/**
+ * Keeps a probe going to where the bytes come from, on a connection of its own, and says what queues in between. On the
+ * connection of the bytes the answer would wait behind them in the sender's own buffer.
+ */
+import type { Logger } from 'pino'
+import type { Clock } from '../clock.ts'
+import { DelayEstimator, type DelayView } from './delay-estimator.ts'
+
+export interface DelayProbe {
+  /** One small question and its answer, whatever it says. @throws when there is none */
+  roundTrip(options: { readonly signal: AbortSignal }): Promise<void>
+  close(): Promise<void>
+}
+
+const TIMEOUT_MS = 2000
+/** So many questions without an answer: nobody answers there, which says nothing about the line. */
+const MAX_TIMEOUTS = 3
+const FIRST_RETRY_MS = 1000
+const MAX_RETRY_MS = 30_000
+/** Samples that are thrown away in a row because this process was busy; then they count all the same. */
+const MAX_LATE = 3
+
+export class DelayMonitor {
+  readonly #clock: Clock
+  readonly #log: Logger
+  readonly #isLate: () => boolean
+  #estimator = new DelayEstimator()
+  #running: AbortController | null = null
+  #loop: Promise<void> = Promise.resolve()
+  #askedAtMs: number | null = null
+  #isSilent = true
+  #lateCount = 0
+  #intervalMs = 1000
+
+  /** @param options.isLate this process was busy a moment ago, so that what it measures is its own delay */
+  constructor(components: { clock: Clock; log: Logger }, options: { isLate: () => boolean }) {
+    this.#clock = components.clock
+    this.#log = components.log
+    this.#isLate = options.isLate
+  }
+
+  get isRunning(): boolean {
+    return this.#running !== null
+  }
+
+  /** Null: nobody answers, or not yet. */
+  view(): DelayView | null {
+    if (this.#isSilent) return null
+    const pendingMs = this.#askedAtMs === null ? 0 : this.#clock.monotonicMs() - this.#askedAtMs
+    return this.#estimator.view(pendingMs)
+  }
+
+  spreadMs(): number | null {
+    return this.#isSilent ? null : this.#estimator.spreadMs(this.#clock.monotonicMs())
+  }
+
+  rebase(): void {
+    this.#estimator.rebase(this.#clock.monotonicMs())
+  }
+
+  reset(): void {
+    this.#estimator.reset()
+  }
+
+  setDeepest(queueMs: number | null): void {
+    this.#estimator.setDeepest(queueMs)
+  }
+
+  setInterval(intervalMs: number): void {
+    this.#intervalMs = intervalMs
+  }
+
+  /** Asks there from now on. What was learnt of the path so far is kept. */
+  start(probe: DelayProbe): void {
+    this.stop()
+    const running = new AbortController()
+    this.#running = running
+    this.#loop = this.#loop.then(() => this.#run(probe, running.signal))
+  }
+
+  stop(): void {
+    this.#running?.abort()
+    this.#running = null
+    this.#isSilent = true
+  }
+
+  /** Idempotent. */
+  async close(): Promise<void> {
+    this.stop()
+    await this.#loop
+  }
+
+  async #run(probe: DelayProbe, signal: AbortSignal): Promise<void> {
+    let failures = 0
+    let retryMs = FIRST_RETRY_MS
+    try {
+      while (!signal.aborted) {
+        const askedAtMs = this.#clock.monotonicMs()
+        this.#askedAtMs = askedAtMs
+        try {
+          await probe.roundTrip({ signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]) })
+          failures = 0
+          retryMs = FIRST_RETRY_MS
+          this.#answered(this.#clock.monotonicMs() - askedAtMs)
+        } catch (err) {
+          if (signal.aborted) return
+          failures++
+          if (failures === MAX_TIMEOUTS) this.#log.info({ err }, 'no delay probe: going by the network card alone')
+          if (failures >= MAX_TIMEOUTS) this.#isSilent = true
+        }
+        this.#askedAtMs = null
+        const restMs = this.#intervalMs - (this.#clock.monotonicMs() - askedAtMs)
+        const waitMs = failures >= MAX_TIMEOUTS ? retryMs : Math.max(1, restMs)
+        if (failures >= MAX_TIMEOUTS) retryMs = Math.min(MAX_RETRY_MS, retryMs * 2)
+        await this.#clock.sleep(waitMs, { signal }).catch(() => {})
+      }
+    } finally {
+      this.#askedAtMs = null
+      await probe.close().catch((err: unknown) => this.#log.debug({ err }, 'delay probe did not close'))
+    }
+  }
+
+  #answered(rttMs: number): void {
+    if (this.#isLate() && ++this.#lateCount <= MAX_LATE) return
+    this.#lateCount = 0
+    this.#estimator.add(rttMs, this.#clock.monotonicMs())
+    this.#isSilent = false
+  }
+}

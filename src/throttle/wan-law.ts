@@ -1,0 +1,520 @@
+/**
+ * How fast the background of a branch may read from its WAN, decided anew 20 times per second. Pure over (state, sample).
+ *
+ *   startup --queue or plateau--> drain --empty--> cruise --queue or user--> yield --empty for a while--> ramp --> cruise
+ *
+ * The principle: read a little slower than the line delivers, so that our own reading, and not the line, is where our flow
+ * waits. Then nothing of ours queues at the bottleneck, and whatever queues there is somebody else's.
+ *
+ * Does not know how bytes are held back (pacer.ts), who measures (wan-governor.ts), nor how the rate is divided among the
+ * agents of a branch (wan-shares.ts): all rates here are of the branch as a whole.
+ */
+import type { DelayView } from './delay-estimator.ts'
+
+export const PHASES = ['startup', 'drain', 'cruise', 'yield', 'ramp'] as const
+export type WanPhase = (typeof PHASES)[number]
+
+const MBIT = 125_000
+
+/** What differs between the priorities that are governed. */
+export interface WanLevel {
+  /** Of the capacity, that is read when nobody else is there. */
+  readonly useRatio: number
+  readonly thresholdFactor: number
+  /** Never less: a connection at which nothing moves is cut by its origin. */
+  readonly floorBytesPerSec: number
+  /** The line must have been free for so long before we come back. */
+  readonly holdMs: number
+}
+
+export const WAN_LEVELS = {
+  high: { useRatio: 0.97, thresholdFactor: 2, floorBytesPerSec: MBIT, holdMs: 1000 },
+  normal: { useRatio: 0.95, thresholdFactor: 1, floorBytesPerSec: 0.25 * MBIT, holdMs: 1000 },
+  low: { useRatio: 0.8, thresholdFactor: 1, floorBytesPerSec: 0.1 * MBIT, holdMs: 3000 },
+} as const satisfies Record<string, WanLevel>
+
+const FIRST_RATE = 2 * MBIT
+/**
+ * Small steps, smaller after the first queue: as long as the kernel holds bytes for us, a step too far makes the queue
+ * grow by the excess only; once it holds none, the sender takes what the window lets it, and the window grows with it.
+ */
+const STARTUP_STEP_MS = 100
+const STARTUP_FACTOR = 1.25
+const STARTUP_CAREFUL_FACTOR = 1.1
+const STARTUP_LEAD_FACTOR = 2.2
+/** Of the threshold: a queue like this ends a step of the start, or a try whether the line is faster. */
+const OVERSHOT_RATIO = 0.4
+/** Two overshoots at rates as near as this: that is the line. One may be the kernel's buffers filling for the first time. */
+const SAME_RATE_RATIO = 0.8
+/** No more comes although more is asked for: that is the line, or the origin. */
+const PLATEAU_STEP_MS = 400
+const PLATEAU_GROWTH = 1.15
+/** Without a probe nothing warns us before the line is full: stay further below it. */
+const BLIND_USE_RATIO = 0.7
+/** What is heaped up in the kernel has to fill before the queue can empty: the less is read, the sooner. */
+const DRAIN_RATIO = 0.15
+/** Then the kernel holds a reserve, and going on fast is harmless. */
+const AFTER_DRAIN_RATIO = 0.85
+const MAX_DRAIN_MS = 2000
+/** More comes than is read: the kernel's buffers fill, for the first time or after they ran empty. */
+const FILLING_RATIO = 1.1
+/** Less comes than this of the line, and it is full all the same: somebody else's bytes. */
+const OTHERS_RATIO = 0.5
+/** A queue so soon after we came back is our own: the line is not as fast as we believed. */
+const OWN_QUEUE_MS = 1500
+const TOO_FAST_RATIO = 0.9
+const CUT_RATIO = 0.25
+const CUT_LOOK_MS = 150
+const CUT_EMPTIED_RATIO = 0.6
+const MAX_HOLD_MS = 8000
+const QUICK_RELAPSE_MS = 5000
+const RAMP_STEP_MS = 200
+const RAMP_FROM_RATIO = 0.1
+const RAMP_LEAD_FACTOR = 3
+const RELAPSE_CEILING_RATIO = 0.8
+const APPROACH_RATIO_PER_SEC = 0.5
+const RETREAT_RATIO_PER_SEC = 0.4
+const LEAST_CRUISE_RATIO = 0.7
+/** How often it is tried whether the line has become faster, by how much, and for how long. */
+const PROBE_EVERY_MS = { least: 1000, most: 32_000 } as const
+/** What a try that found nothing reads afterwards, until its own queue is gone. */
+const AFTER_PROBE_RATIO = 0.7
+const PROBE_STEP = 1.06
+const PROBE_STEP_GROWTH = 2
+const MAX_PROBE_STEP = 1.3
+const PROBE_MS = 400
+const PROBE_FOUND = 1.03
+const CEILING_GROWTH_PER_SEC = 0.03
+const CEILING_DOUBLES_MS = 4000
+/** At the floor for so long, and round trips as steady as an empty line has them: the path is longer, nobody is there. */
+const REBASE_AFTER_MS = 6000
+const REBASE_SPREAD_MS = 4
+/** Longer than any pause of a healthy process: it was suspended, and the network may be another one. */
+const MAX_TICK_MS = 2000
+
+export interface WanSample {
+  readonly nowMs: number
+  /** Null: no probe answers. */
+  readonly delay: DelayView | null
+  /** See DelayEstimator.spreadMs. */
+  readonly delaySpreadMs: number | null
+  /** Read from origins by all agents of the branch that are governed. */
+  readonly bytesPerSec: { readonly last200Ms: number; readonly last500Ms: number }
+  /** What came off the line for the same agents, before their kernels held it back; null: not known. */
+  readonly arrivedBytesPerSec: number | null
+  /** Somebody wanted to read more than the rate let it. */
+  readonly isLimited: boolean
+  /** What is allowed at most, whatever the line gives; null: no cap. */
+  readonly capBytesPerSec: number | null
+  /** What others do on this machine, by its network counters; null: not known. */
+  readonly local: LocalTraffic | null
+  /** An agent of the branch fetches for a person who waits, or sees such traffic on its machine. */
+  readonly isUserElsewhere: boolean
+}
+
+export interface LocalTraffic {
+  readonly foregroundBytesPerSec: number
+  readonly totalBytesPerSec: number
+  readonly peakBytesPerSec: number
+  readonly isActive: boolean
+}
+
+/** What the law has found out; told to the other agents of the branch, so that any of them can go on with it. */
+export interface WanState {
+  readonly phase: WanPhase
+  readonly bytesPerSec: number
+  /** What the line gives; null before it is known. */
+  readonly capacityBytesPerSec: number | null
+}
+
+export interface WanDecision extends WanState {
+  /** Why it is not faster, for people. */
+  readonly why: 'starting' | 'line' | 'queue' | 'user-here' | 'user-elsewhere'
+  /** The estimator is to take what it sees now for an empty line. */
+  readonly isRebase: boolean
+  /** The estimator is to forget the path. */
+  readonly isReset: boolean
+}
+
+export class WanLaw {
+  #level: WanLevel
+  #phase: WanPhase = 'startup'
+  #rate = FIRST_RATE
+  #capacity: number | null = null
+  #ceiling = Number.POSITIVE_INFINITY
+  #why: WanDecision['why'] = 'starting'
+  #enteredMs = 0
+  #lastMs: number | null = null
+  #steppedMs = 0
+  #plateau = { atMs: 0, bytesPerSec: 0, count: 0 }
+  /** The queue right after a cut: what shrinks to less was our own. */
+  #cutQueueMs = 0
+  #isCutJudged = false
+  #coolSinceMs: number | null = null
+  #ceilingSinceMs = 0
+  #holdMs: number
+  #yieldEndedMs = Number.NEGATIVE_INFINITY
+  /** Own rate when the start last overshot. */
+  #overshotRate: number | null = null
+  #probe: { untilMs: number; step: number } | null = null
+  #probedMs = 0
+  #probeEveryMs: number = PROBE_EVERY_MS.least
+
+  constructor(level: WanLevel) {
+    this.#level = level
+    this.#holdMs = level.holdMs
+  }
+
+  get state(): WanState {
+    return { phase: this.#phase, bytesPerSec: this.#rate, capacityBytesPerSec: this.#capacity }
+  }
+
+  /** Another priority runs now. */
+  setLevel(level: WanLevel): void {
+    if (level === this.#level) return
+    this.#level = level
+    this.#holdMs = level.holdMs
+  }
+
+  /** Goes on where another agent's law stands, or stood when it was last heard of. */
+  adopt(state: WanState, nowMs: number): void {
+    if (state.phase !== this.#phase) this.#enter(state.phase, nowMs)
+    this.#rate = state.bytesPerSec
+    this.#capacity = state.capacityBytesPerSec
+    this.#lastMs = nowMs
+  }
+
+  /** Nothing was to be had for a while: what is known of the line holds, the rate is found anew from below. */
+  restart(nowMs: number): void {
+    this.#lastMs = null
+    this.#enter('startup', nowMs)
+    this.#rate = FIRST_RATE
+  }
+
+  step(sample: WanSample): WanDecision {
+    const { nowMs } = sample
+    const passedMs = this.#lastMs === null ? 0 : nowMs - this.#lastMs
+    const isFirst = this.#lastMs === null
+    this.#lastMs = nowMs
+    if (passedMs > MAX_TICK_MS) return this.#wake(nowMs)
+    if (isFirst) this.#enter(this.#phase, nowMs)
+    this.#coolSinceMs = sample.delay === null || sample.delay.isCool ? (this.#coolSinceMs ?? nowMs) : null
+    const dtSec = passedMs / 1000
+    this.#growCeiling(nowMs, dtSec)
+    let isRebase = false
+    switch (this.#phase) {
+      case 'startup':
+        this.#startup(sample)
+        break
+      case 'drain':
+        this.#drain(sample)
+        break
+      case 'cruise':
+        this.#cruise(sample, dtSec)
+        break
+      case 'yield':
+        isRebase = this.#yield(sample)
+        break
+      case 'ramp':
+        this.#ramp(sample)
+        break
+    }
+    this.#makeWayLocally(sample)
+    this.#rate = Math.max(this.#rate, this.#level.floorBytesPerSec)
+    // Above a cap nothing can be found out; the line may still be faster than that.
+    if (sample.capBytesPerSec !== null) this.#rate = Math.min(this.#rate, Math.max(sample.capBytesPerSec, FIRST_RATE))
+    return { ...this.state, why: this.#why, isRebase, isReset: false }
+  }
+
+  #wake(nowMs: number): WanDecision {
+    this.restart(nowMs)
+    this.#lastMs = nowMs
+    this.#rate = this.#level.floorBytesPerSec
+    this.#coolSinceMs = null
+    return { ...this.state, why: 'starting', isRebase: false, isReset: true }
+  }
+
+  #startup(sample: WanSample): void {
+    const { nowMs, delay, bytesPerSec } = sample
+    this.#why = 'starting'
+    if (this.#isUserThere(sample)) {
+      this.#giveWay(sample)
+      return
+    }
+    const own = bytesPerSec.last200Ms
+    if (delay !== null && this.#isOvershot(delay) && own > 0) {
+      // Kernels that fill heap up a queue too, for a moment; a step now would tell nothing.
+      this.#steppedMs = nowMs
+      if (!isFilling(sample) || this.#isHot(delay)) this.#overshoot(sample, own)
+      return
+    }
+    if (this.#isPlateau(sample)) {
+      this.#capacity = own
+      this.#enter('cruise', nowMs)
+      return
+    }
+    if (nowMs - this.#steppedMs < STARTUP_STEP_MS) return
+    this.#steppedMs = nowMs
+    const isNear = this.#overshotRate !== null && this.#rate > this.#overshotRate * SAME_RATE_RATIO
+    const factor = isNear ? STARTUP_CAREFUL_FACTOR : STARTUP_FACTOR
+    const lead = Math.max(FIRST_RATE, STARTUP_LEAD_FACTOR * bytesPerSec.last200Ms)
+    this.#rate = Math.min(this.#rate * factor, Math.max(lead, this.#rate))
+    if (this.#capacity !== null && this.#rate >= this.#target(sample)) this.#enter('cruise', nowMs)
+  }
+
+  #overshoot(sample: WanSample, own: number): void {
+    const before = this.#overshotRate
+    this.#overshotRate = own
+    if (sample.arrivedBytesPerSec !== null && !isFilling(sample)) {
+      this.#capacity = Math.min(own, sample.arrivedBytesPerSec)
+    } else if (before !== null && own > before * SAME_RATE_RATIO && before > own * SAME_RATE_RATIO) {
+      this.#capacity = Math.min(own, before)
+    }
+    this.#rate = Math.min(own, this.#rate) * DRAIN_RATIO
+    this.#enter('drain', sample.nowMs)
+  }
+
+  #isPlateau(sample: WanSample): boolean {
+    const { nowMs } = sample
+    const { last500Ms } = sample.bytesPerSec
+    if (nowMs - this.#plateau.atMs < PLATEAU_STEP_MS) return false
+    const isCapped = sample.capBytesPerSec !== null && this.#rate >= sample.capBytesPerSec
+    const hasGrown = isCapped || last500Ms > this.#plateau.bytesPerSec * PLATEAU_GROWTH || last500Ms === 0
+    const count = hasGrown || this.#rate < 1.5 * last500Ms ? 0 : this.#plateau.count + 1
+    this.#plateau = { atMs: nowMs, bytesPerSec: last500Ms, count }
+    return count >= 2
+  }
+
+  /** What we heaped up, in the queue and in the kernel, goes before anything is concluded from a queue. */
+  #drain(sample: WanSample): void {
+    const { nowMs, delay } = sample
+    const elapsedMs = nowMs - this.#enteredMs
+    if (this.#isUserThere(sample)) {
+      this.#giveWay(sample)
+      return
+    }
+    if (delay === null || (delay.isCool && elapsedMs > delay.baseMs + 100)) {
+      this.#rate = AFTER_DRAIN_RATIO * (this.#capacity ?? this.#overshotRate ?? FIRST_RATE)
+      this.#enter(this.#capacity === null ? 'startup' : 'cruise', nowMs)
+      return
+    }
+    const line = this.#capacity ?? this.#overshotRate ?? 0
+    const { arrivedBytesPerSec } = sample
+    const isOthers = arrivedBytesPerSec !== null && arrivedBytesPerSec < OTHERS_RATIO * line && this.#isHot(delay)
+    // The last 200 ms must lie after what we did.
+    if (elapsedMs <= (isOthers ? delay.baseMs + 300 : MAX_DRAIN_MS)) return
+    this.#rate = this.#level.floorBytesPerSec
+    this.#enterYield(sample, 'queue')
+    this.#isCutJudged = true
+  }
+
+  #cruise(sample: WanSample, dtSec: number): void {
+    const { nowMs, delay, bytesPerSec } = sample
+    const capacity = this.#capacity ?? bytesPerSec.last500Ms
+    if (this.#probe !== null) this.#lookAtProbe(sample, capacity)
+    if (this.#probe !== null || this.#phase !== 'cruise') return
+    if (delay !== null && this.#isHot(delay)) {
+      if (nowMs - this.#enteredMs < OWN_QUEUE_MS) this.#capacity = capacity * TOO_FAST_RATIO
+      this.#giveWay(sample)
+      return
+    }
+    if (sample.isUserElsewhere) {
+      this.#giveWay(sample)
+      return
+    }
+    const target = this.#target(sample)
+    if (delay === null || delay.isCool) {
+      this.#rate = Math.min(target, this.#rate + capacity * APPROACH_RATIO_PER_SEC * dtSec)
+      if (this.#rate >= target) this.#why = 'line'
+    } else {
+      this.#rate = Math.max(LEAST_CRUISE_RATIO * capacity, this.#rate * (1 - RETREAT_RATIO_PER_SEC * dtSec))
+    }
+    this.#rate = Math.min(this.#rate, target)
+    const isCoolLong = this.#coolSinceMs !== null && nowMs - this.#coolSinceMs >= 500
+    const mayProbe = isCoolLong && nowMs - this.#probedMs >= this.#probeEveryMs && this.#rate >= target * 0.999
+    if (!mayProbe || !sample.isLimited || this.#ceiling < capacity) return
+    this.#startProbe(sample, PROBE_STEP, capacity)
+  }
+
+  #startProbe({ nowMs, delay }: WanSample, step: number, capacity: number): void {
+    this.#probe = { untilMs: nowMs + (delay?.baseMs ?? 100) + PROBE_MS, step }
+    this.#rate = capacity * step
+  }
+
+  /** Ends it when the queue says that the line is not faster, or when it has had its time. */
+  #lookAtProbe(sample: WanSample, capacity: number): void {
+    const { nowMs, bytesPerSec, delay } = sample
+    const probe = this.#probe
+    if (probe === null) return
+    if (delay !== null && this.#isOvershot(delay)) {
+      this.#endProbe(nowMs, false)
+      // What comes off a line that is full is what it gives.
+      this.#capacity = Math.max(capacity, sample.arrivedBytesPerSec ?? 0)
+      this.#rate = capacity * (this.#isHot(delay) ? DRAIN_RATIO : AFTER_PROBE_RATIO)
+      this.#enter('drain', nowMs)
+      return
+    }
+    if (nowMs < probe.untilMs) return
+    const found = bytesPerSec.last200Ms
+    this.#endProbe(nowMs, found > PROBE_FOUND * capacity)
+    if (found > PROBE_FOUND * capacity) {
+      this.#capacity = found
+      this.#startProbe(sample, Math.min(MAX_PROBE_STEP, 1 + (probe.step - 1) * PROBE_STEP_GROWTH), found)
+      return
+    }
+    if (found < capacity) this.#capacity = Math.max(found, capacity * 0.97)
+    this.#rate = this.#target(sample)
+  }
+
+  /** A line that was not faster is tried less and less often. */
+  #endProbe(nowMs: number, isFaster: boolean): void {
+    this.#probe = null
+    this.#probedMs = nowMs
+    this.#probeEveryMs = isFaster ? PROBE_EVERY_MS.least : Math.min(PROBE_EVERY_MS.most, this.#probeEveryMs * 2)
+  }
+
+  #giveWay(sample: WanSample): void {
+    const { delay, bytesPerSec } = sample
+    const isHere = sample.local?.isActive === true
+    const why = delay !== null && this.#isHot(delay) ? 'queue' : isHere ? 'user-here' : 'user-elsewhere'
+    this.#rate = Math.min(this.#rate, bytesPerSec.last200Ms) * CUT_RATIO
+    this.#probe = null
+    this.#probeEveryMs = PROBE_EVERY_MS.least
+    this.#enterYield(sample, why)
+    // Somebody who is known to be there need not be proved by the queue.
+    if (why === 'queue') return
+    this.#rate = this.#level.floorBytesPerSec
+    this.#isCutJudged = true
+  }
+
+  #enterYield({ nowMs, delay }: WanSample, why: WanDecision['why']): void {
+    const isRelapse = nowMs - this.#yieldEndedMs < QUICK_RELAPSE_MS
+    this.#holdMs = isRelapse ? Math.min(MAX_HOLD_MS, this.#holdMs * 2) : this.#level.holdMs
+    this.#why = why
+    this.#cutQueueMs = delay?.queueMs ?? 0
+    this.#isCutJudged = false
+    this.#coolSinceMs = null
+    this.#enter('yield', nowMs)
+  }
+
+  /** @returns true when the path has become longer */
+  #yield(sample: WanSample): boolean {
+    const { nowMs, delay, delaySpreadMs } = sample
+    const elapsedMs = nowMs - this.#enteredMs
+    if (!this.#isCutJudged && elapsedMs > (delay?.baseMs ?? 0) + CUT_LOOK_MS) {
+      this.#isCutJudged = true
+      const isStillThere =
+        delay !== null && (this.#isHot(delay) || delay.recentQueueMs > CUT_EMPTIED_RATIO * this.#cutQueueMs)
+      if (isStillThere) this.#rate = this.#level.floorBytesPerSec
+    }
+    if (this.#isUserThere(sample) || (this.#isCutJudged && delay !== null && this.#isHot(delay))) {
+      this.#rate = this.#level.floorBytesPerSec
+      this.#coolSinceMs = null
+      return false
+    }
+    if (this.#coolSinceMs !== null && nowMs - this.#coolSinceMs >= this.#holdMs) {
+      this.#yieldEndedMs = nowMs
+      if (this.#capacity === null) {
+        this.#rate = FIRST_RATE
+        this.#enter('startup', nowMs)
+        return false
+      }
+      this.#rate = Math.max(this.#rate, RAMP_FROM_RATIO * this.#capacity)
+      this.#enter('ramp', nowMs)
+      return false
+    }
+    const isSteady = delaySpreadMs !== null && delaySpreadMs < REBASE_SPREAD_MS
+    if (elapsedMs < REBASE_AFTER_MS || !isSteady) return false
+    this.#coolSinceMs = null
+    return true
+  }
+
+  #ramp(sample: WanSample): void {
+    const { nowMs, delay, bytesPerSec } = sample
+    if (this.#isUserThere(sample)) {
+      this.#relapse(sample)
+      return
+    }
+    if (delay !== null && (this.#isHot(delay) || delay.queueMs > 1.5 * this.#thresholdMs(delay))) {
+      this.#relapse(sample)
+      return
+    }
+    // A step is judged by answers that left after it.
+    if (nowMs - this.#steppedMs < Math.max(RAMP_STEP_MS, (delay?.baseMs ?? 0) + CUT_LOOK_MS)) return
+    this.#steppedMs = nowMs
+    const target = this.#target(sample)
+    const start = RAMP_FROM_RATIO * (this.#capacity ?? FIRST_RATE)
+    this.#rate = Math.min(target, this.#rate * 2, Math.max(start, RAMP_LEAD_FACTOR * bytesPerSec.last200Ms))
+    if (this.#rate >= target) this.#enter('cruise', nowMs)
+  }
+
+  #relapse(sample: WanSample): void {
+    const { bytesPerSec, nowMs } = sample
+    const reached = Math.max(bytesPerSec.last200Ms, this.#level.floorBytesPerSec)
+    if (!this.#isUserThere(sample)) this.#ceiling = Math.max(RELAPSE_CEILING_RATIO * reached, FIRST_RATE)
+    this.#ceilingSinceMs = nowMs
+    this.#giveWay(sample)
+  }
+
+  /** What somebody on this machine uses is known sooner, and better, than the queue shows it. */
+  #makeWayLocally({ local, nowMs }: WanSample): void {
+    if (local === null || !local.isActive || this.#capacity === null) return
+    if (this.#phase !== 'cruise' && this.#phase !== 'ramp') return
+    const left = 0.9 * this.#capacity - 1.1 * local.foregroundBytesPerSec
+    if (left >= this.#rate) return
+    this.#rate = Math.max(left, this.#level.floorBytesPerSec)
+    this.#why = 'user-here'
+    this.#probe = null
+    this.#probedMs = nowMs
+  }
+
+  /** Somebody uses the line so much that nothing is left for us, or waits for it. */
+  #isUserThere({ local, isUserElsewhere }: WanSample): boolean {
+    if (isUserElsewhere) return true
+    if (local === null || !local.isActive) return false
+    const { foregroundBytesPerSec, totalBytesPerSec, peakBytesPerSec } = local
+    return totalBytesPerSec > 0.8 * peakBytesPerSec && foregroundBytesPerSec > 0.1 * peakBytesPerSec
+  }
+
+  #target({ delay }: Pick<WanSample, 'delay'>): number {
+    const ratio = delay === null ? Math.min(BLIND_USE_RATIO, this.#level.useRatio) : this.#level.useRatio
+    return Math.min(ratio * (this.#capacity ?? Number.POSITIVE_INFINITY), this.#ceiling)
+  }
+
+  #growCeiling(nowMs: number, dtSec: number): void {
+    if (this.#ceiling === Number.POSITIVE_INFINITY || this.#phase !== 'cruise') return
+    const doublings = Math.min(6, (nowMs - this.#ceilingSinceMs) / CEILING_DOUBLES_MS)
+    this.#ceiling *= 1 + CEILING_GROWTH_PER_SEC * 2 ** doublings * dtSec
+    if (this.#capacity !== null && this.#ceiling > this.#capacity) this.#ceiling = Number.POSITIVE_INFINITY
+  }
+
+  #isHot(delay: DelayView): boolean {
+    const thresholdMs = this.#thresholdMs(delay)
+    return delay.recentQueueMs > thresholdMs || delay.queueMs > 2 * thresholdMs
+  }
+
+  #isOvershot(delay: DelayView): boolean {
+    const thresholdMs = OVERSHOT_RATIO * this.#thresholdMs(delay)
+    return delay.recentQueueMs > thresholdMs || delay.queueMs > 2 * thresholdMs
+  }
+
+  #thresholdMs(delay: DelayView): number {
+    return delay.thresholdMs * this.#level.thresholdFactor
+  }
+
+  #enter(phase: WanPhase, nowMs: number): void {
+    this.#phase = phase
+    this.#enteredMs = nowMs
+    this.#steppedMs = nowMs
+    this.#plateau = { atMs: nowMs, bytesPerSec: 0, count: 0 }
+    if (phase === 'cruise') {
+      this.#probe = null
+      this.#probedMs = nowMs
+      this.#ceilingSinceMs = nowMs
+    }
+  }
+}
+
+function isFilling({ arrivedBytesPerSec, bytesPerSec }: WanSample): boolean {
+  return arrivedBytesPerSec !== null && arrivedBytesPerSec > FILLING_RATIO * bytesPerSec.last200Ms
+}
