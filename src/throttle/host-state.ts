@@ -106,7 +106,7 @@ export class HostState {
     const { clock } = this.#components
     while (!signal.aborted) {
       const waitMs = this.#readAtMs === null ? 0 : this.#readAtMs + POLL_MS - clock.monotonicMs()
-      if (waitMs <= 0) await this.refresh()
+      if (waitMs <= 0) await (this.#reading ?? this.refresh())
       else {
         try {
           await clock.sleep(waitMs, { signal })

@@ -104,6 +104,19 @@ await t.test('interest that comes and goes reads no more than once a minute', as
   await state.close()
 })
 
+await t.test('interest that comes back during a reading waits for that one', async (t) => {
+  const { host, state } = setUp()
+  host.now = null
+  state.start()()
+  state.start()()
+  state.start()
+  host.waiting.shift()?.(MAINS)
+  await settled()
+  t.equal(host.readCount, 1)
+  t.same(state.conditions, { cost: 'unrestricted', power: 'mains' })
+  await state.close()
+})
+
 await t.test('refresh() reads at once, and again when a reading was under way', async (t) => {
   const { host, state } = setUp()
   await state.refresh()
