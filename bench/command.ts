@@ -16,6 +16,9 @@ const USAGE = `npm run bench -- SCENARIO... [options]      all: every scenario
   --hosts N         that download at once
   --wan MBIT        rate of the WAN towards the branch
   --origin-rate MBIT  what the origin gives to each connection
+  --fifo-ms MS      depth of the WAN's queue (foreground scenarios)
+  --rtt-ms MS       round trip of the empty WAN (foreground scenarios)
+  --only TEXT       only contenders whose name holds it (foreground scenarios)
   --json            one object per line instead of a table
   --html FILE       also a report with charts
 `
@@ -38,12 +41,13 @@ export function parseCommand(args: readonly string[], known: readonly Scenario[]
     if (!found && name !== 'all') throw fail(`No scenario "${name}"`)
     return found
   })
-  const positive = (flag: 'runs' | 'size' | 'hosts' | 'wan' | 'origin-rate') => {
+  const positive = (flag: 'runs' | 'size' | 'hosts' | 'wan' | 'origin-rate' | 'fifo-ms' | 'rtt-ms') => {
     const text = values[flag]
     if (text === undefined) return null
     const value = Number(text)
-    const isWhole = flag === 'wan' || flag === 'origin-rate' || Number.isSafeInteger(value)
-    if (!Number.isFinite(value) || value <= 0 || !isWhole) throw fail(`--${flag} takes a number above 0, not "${text}"`)
+    const mayBeBroken = flag === 'wan' || flag === 'origin-rate' || flag === 'rtt-ms'
+    if (!Number.isFinite(value) || value <= 0 || !(mayBeBroken || Number.isSafeInteger(value)))
+      throw fail(`--${flag} takes a number above 0, not "${text}"`)
     return value
   }
   return {
@@ -55,6 +59,9 @@ export function parseCommand(args: readonly string[], known: readonly Scenario[]
     hosts: positive('hosts'),
     wanMbit: positive('wan'),
     originMbit: positive('origin-rate'),
+    fifoMs: positive('fifo-ms'),
+    rttMs: positive('rtt-ms'),
+    only: values.only ?? null,
   }
 }
 
@@ -72,6 +79,9 @@ function parse(args: readonly string[], fail: (problem: string) => UsageError) {
         hosts: text,
         wan: text,
         'origin-rate': text,
+        'fifo-ms': text,
+        'rtt-ms': text,
+        only: text,
       },
     })
   } catch (error) {

@@ -73,10 +73,12 @@ export function curl(lab: Lab, host: number, url: string): Promise<number> {
   return milliseconds(() => startCurl(lab, host, url))
 }
 
-/** Milliseconds; aria2c as people run it for speed: four connections. */
+/** As people run it for speed: four connections. */
+export const ARIA2C_FLAGS = ['-q', '-x4', '-s4', '--file-allocation=none', '--allow-overwrite=true']
+
+/** Milliseconds. */
 export function aria2c(lab: Lab, host: number, url: string): Promise<number> {
-  const flags = ['-q', '-x4', '-s4', '--file-allocation=none', '--allow-overwrite=true']
-  return milliseconds(() => startDownload(lab, host, ['aria2c', ...flags, url, '-o']))
+  return milliseconds(() => startDownload(lab, host, ['aria2c', ...ARIA2C_FLAGS, url, '-o']))
 }
 
 /** `shorthaul fetch --json` to its end; the target is removed afterwards (not timed). */

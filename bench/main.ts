@@ -1,5 +1,6 @@
 /**
- * npm run bench -- SCENARIO... [--runs N] [--size BYTES] [--hosts N] [--wan MBIT] [--origin-rate MBIT] [--json] [--html FILE]
+ * npm run bench -- SCENARIO... [--runs N] [--size BYTES] [--hosts N] [--wan MBIT] [--origin-rate MBIT]
+ *   [--fifo-ms MS] [--rtt-ms MS] [--only TEXT] [--json] [--html FILE]
  *
  * Measures what the README claims, beside what people would use instead. A table on stdout, with --json one object per
  * line; progress on stderr. A run of this tree with the scenario's own settings is saved in bench/results/.
@@ -11,6 +12,7 @@ import { htmlPage, type Measured } from './html/page.ts'
 import { loadAverage, machineFacts, save, table } from './report.ts'
 import type { Scenario } from './scenario.ts'
 import { crowdFamily } from './scenarios/crowd.ts'
+import { foreground } from './scenarios/foreground.ts'
 import { hash } from './scenarios/hash.ts'
 import { memory } from './scenarios/memory.ts'
 import { sim } from './scenarios/sim.ts'
@@ -19,7 +21,18 @@ import { solo } from './scenarios/solo.ts'
 import { index, lane } from './scenarios/standalone.ts'
 import { warm } from './scenarios/warm.ts'
 
-const SCENARIOS: readonly Scenario[] = [solo, warm, memory, ...crowdFamily, smallFiles, sim, index, hash, lane]
+const SCENARIOS: readonly Scenario[] = [
+  solo,
+  warm,
+  memory,
+  ...crowdFamily,
+  foreground,
+  smallFiles,
+  sim,
+  index,
+  hash,
+  lane,
+]
 
 function commandOrExit(): Command {
   try {
@@ -32,13 +45,14 @@ function commandOrExit(): Command {
 }
 
 async function runScenario(scenario: Scenario, command: Command): Promise<Measured> {
-  const { isJson, sizeBytes, hosts, wanMbit, originMbit } = command
+  const { isJson, sizeBytes, hosts, wanMbit, originMbit, fifoMs, rttMs, only } = command
+  const settings = { sizeBytes, hosts, wanMbit, originMbit, fifoMs, rttMs, only }
   const runs = command.runs ?? scenario.defaultRuns
   const say = (line: string) => process.stderr.write(`# ${line}\n`)
   const print = (text: string) => process.stdout.write(`${text}\n`)
   const machine = machineFacts()
   const load = loadAverage()
-  const result = await scenario.run({ runs, sizeBytes, hosts, wanMbit, originMbit, say })
+  const result = await scenario.run({ runs, ...settings, say })
   const remarks = [
     ...result.remarks,
     ...(load > 0.5 ? [`the machine was busy before the run: load average ${load}`] : []),
@@ -56,7 +70,7 @@ async function runScenario(scenario: Scenario, command: Command): Promise<Measur
         .join(', ')}`,
     )
   }
-  const isOwnSetting = [sizeBytes, hosts, wanMbit, originMbit].every((one) => one === null)
+  const isOwnSetting = Object.values(settings).every((one) => one === null)
   const isOwnCli = process.env.SHORTHAUL_CLI === undefined
   if (isOwnCli && isOwnSetting && runs >= scenario.defaultRuns && result.rows.length > 0) {
     const date = new Date(systemClock.nowMs())

@@ -11,6 +11,11 @@ export interface BenchOptions {
   readonly wanMbit: number | null
   /** What the origin gives to each connection; null: the scenario's own. */
   readonly originMbit: number | null
+  /** Depth of the WAN's queue at its rate, and its round trip when empty; null: the scenario's own. */
+  readonly fifoMs: number | null
+  readonly rttMs: number | null
+  /** Only the contenders whose name holds this text, where a scenario can leave some out; null: all. */
+  readonly only: string | null
   /** Tells a person what is going on; goes to stderr. */
   readonly say: (line: string) => void
 }

@@ -26,6 +26,7 @@ import type { Network } from './peers/network.ts'
 import { PeerBook } from './peers/peer-book.ts'
 import type { ResourceRecord } from './store/records.ts'
 import { Store, type StoreStat } from './store/store.ts'
+import { OwnTraffic } from './throttle/own-traffic.ts'
 import { Catalog } from './transfer/catalog.ts'
 import { DeferredLink } from './transfer/deferred-link.ts'
 import { Exchange } from './transfer/exchange.ts'
@@ -159,10 +160,14 @@ export class Agent {
       const self = idFromBytes<AgentKey>(keyPair.publicKey)
       const ledger = await Ledger.open({ clock, log }, join(config.dataDir, 'ledger.json'))
       opened.push(() => ledger.close())
-      const origins = await Origins.open({ clock, log }, originOptions(config, env))
+      const traffic = new OwnTraffic()
+      const origins = await Origins.open(
+        { clock, log, onSocket: (socket) => traffic.add(socket, 'wan') },
+        originOptions(config, env),
+      )
       opened.push(() => origins.close())
       const book = new PeerBook({ clock })
-      const lane = new LaneClient({ clock, log }, LANE_CLIENT)
+      const lane = new LaneClient({ clock, log, onSocket: (socket) => traffic.add(socket, 'lan') }, LANE_CLIENT)
       opened.push(() => lane.close())
       const link = usePeers ? new DeferredLink() : null
       const keys = deriveBranchKeys(secret.secret)
@@ -193,7 +198,18 @@ export class Agent {
           minClaimBytes: config.transfer.minClaimBytes,
         },
       )
-      const parts: Parts = { store, ledger, origins, book, lane, exchange, transfers, opened, laneServer: null }
+      const parts: Parts = {
+        store,
+        ledger,
+        origins,
+        book,
+        lane,
+        exchange,
+        transfers,
+        traffic,
+        opened,
+        laneServer: null,
+      }
       const agent = new Agent(parts, { config, log, clock, key: self })
       if (link) {
         const neighbourhood = { keyPair, keys, clock, random, log, link, role }
@@ -406,7 +422,7 @@ export class Agent {
   async #openNetwork(neighbourhood: Neighbourhood, wrap: AgentComponents['wrapReadForPeer']): Promise<void> {
     const { config } = this
     const { keyPair, keys, clock, random, log, link, role } = neighbourhood
-    const { store, lane, ledger } = this.#parts
+    const { store, lane, ledger, traffic } = this.#parts
     try {
       const isWanted = AbortSignal.any([this.#networkWanted.signal, this.#stop.signal])
       if (!isWanted.aborted) await clock.sleep(HEAD_START_MS, { signal: isWanted }).catch(() => {})
@@ -429,6 +445,7 @@ export class Agent {
               read: wrap ? wrap(read) : read,
               onSent: (bytes) => store.release(bytes),
               onServed: (_peer, servedBytes) => ledger.add({ servedBytes }),
+              onSocket: (socket) => traffic.add(socket, 'lan'),
             },
             {
               ...LANE_SERVER,
@@ -508,6 +525,7 @@ interface Parts {
   readonly lane: LaneClient
   readonly exchange: Exchange
   readonly transfers: Transfers
+  readonly traffic: OwnTraffic
   /** How to close what was opened, in order of opening. */
   readonly opened: (() => Promise<unknown>)[]
   laneServer: LaneServer | null

@@ -5,8 +5,9 @@
  * for bulk than a few HTTP/1.1 ones (facts of undici 7, where allowH2 is off by default too).
  */
 import { readFile } from 'node:fs/promises'
+import type { Socket } from 'node:net'
 import { rootCertificates } from 'node:tls'
-import { Agent, type Dispatcher, Pool, ProxyAgent } from 'undici'
+import { Agent, buildConnector, type Dispatcher, Pool, ProxyAgent } from 'undici'
 import { ShorthaulError, systemCode } from '../errors.ts'
 import { type Environment, type ProxyRules, type ProxyServer, parseProxyRules, proxyFor } from './proxy.ts'
 
@@ -19,6 +20,8 @@ export interface ConnectionOptions {
   readonly caFile: string | null
   readonly clientCert: { readonly certFile: string; readonly keyFile: string } | null
   readonly env: Environment
+  /** Told of each connection when it is open: for the accounts of our own traffic. */
+  readonly onSocket?: (socket: Socket) => void
 }
 
 /** Where to hand a request for a URL. */
@@ -94,7 +97,7 @@ export class HttpConnections {
   #direct(withCert: boolean): Dispatcher {
     return this.#cached(
       `direct ${withCert}`,
-      () => new Agent({ ...this.#poolOptions(), connect: this.#connect(withCert) }),
+      () => new Agent({ ...this.#poolOptions(), connect: this.#connector(withCert) }),
     )
   }
 
@@ -108,8 +111,10 @@ export class HttpConnections {
           ...(proxy.authorization === null ? {} : { token: proxy.authorization }),
           requestTls: this.#connect(withCert),
           proxyTls: this.#connect(false),
-          // The pool that carries CONNECT: its own default would wait 300 s for the proxy's answer.
-          clientFactory: (origin, options) => new Pool(origin, { ...options, ...this.#poolOptions() }),
+          // The pool that carries CONNECT: its own default would wait 300 s for the proxy's answer. The connection that is
+          // counted is this one, below the origin's TLS.
+          clientFactory: (origin, options) =>
+            new Pool(origin, { ...options, ...this.#poolOptions(), connect: this.#connector(false) }),
         }),
     )
   }
@@ -127,6 +132,18 @@ export class HttpConnections {
   #connect(withCert: boolean): { timeout: number; ca?: string[]; cert?: string; key?: string } {
     const { ca, ...rest } = { ...this.#tls, ...(withCert ? this.#clientCert : null) }
     return { timeout: this.#options.connectTimeoutMs, ...rest, ...(ca === undefined ? {} : { ca: [...ca] }) }
+  }
+
+  #connector(withCert: boolean): buildConnector.connector {
+    const { onSocket } = this.#options
+    const connect = buildConnector(this.#connect(withCert))
+    if (!onSocket) return connect
+    return (options, callback) => {
+      connect(options, (...result) => {
+        if (result[1]) onSocket(result[1])
+        callback(...result)
+      })
+    }
   }
 
   #cached(key: string, make: () => Dispatcher): Dispatcher {

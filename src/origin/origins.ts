@@ -1,6 +1,7 @@
 /**
  * The one origin that the rest of the program sees: chooses the transport by scheme, and checks URLs at the door.
  */
+import type { Socket } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
@@ -33,6 +34,13 @@ export interface OriginOptions {
   readonly maxConnectionsPerOrigin: number
 }
 
+export interface OriginsComponents {
+  readonly clock: Clock
+  readonly log: Logger
+  /** Told of each connection to an origin or a proxy when it is open. */
+  readonly onSocket?: (socket: Socket) => void
+}
+
 export class Origins implements Origin {
   readonly #http: HttpOrigin
   readonly #file: FileOrigin
@@ -43,11 +51,11 @@ export class Origins implements Origin {
   }
 
   /** Reads certificates and netrc; connects to nobody yet. @throws SHORTHAUL_CONFIG_INVALID */
-  static async open(components: { clock: Clock; log: Logger }, options: OriginOptions): Promise<Origins> {
-    const { clock } = components
+  static async open(components: OriginsComponents, options: OriginOptions): Promise<Origins> {
+    const { clock, onSocket } = components
     const log = components.log.child({ module: 'origin' })
     const netrc = await loadNetrc(options.netrcFile, { env: options.env, log })
-    const connections = await HttpConnections.open(options)
+    const connections = await HttpConnections.open({ ...options, ...(onSocket ? { onSocket } : {}) })
     return new Origins(new HttpOrigin({ clock, log, connections, netrc }, options), new FileOrigin({ clock }))
   }
 

@@ -8,7 +8,7 @@
  * Invariants: no request is written before the handshake proved the PSK; never two requests at a time; once a request has
  * settled nothing reads into its buffer.
  */
-import type { TcpSocketConnectOpts } from 'node:net'
+import type { Socket, TcpSocketConnectOpts } from 'node:net'
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls'
 import type { AgentKey, SegmentHash } from '../content/ids.ts'
 import { ShorthaulError } from '../errors.ts'
@@ -32,6 +32,8 @@ export interface LaneConnectionListener {
   onFree(connection: LaneClientConnection): void
   /** It is of no more use. Once; whoever was on it has failed. */
   onEnd(connection: LaneClientConnection, error: Error): void
+  /** Called once, before it is connected. */
+  onSocket(socket: Socket): void
 }
 
 export class LaneClientConnection implements LaneCarrier {
@@ -63,6 +65,7 @@ export class LaneClientConnection implements LaneCarrier {
     }
     this.#socket = connect(options)
     this.#socket.setNoDelay(true)
+    listener.onSocket(this.#socket)
     this.#socket.once('secureConnect', () => this.#onSecure())
     this.#socket.on('error', (error) => this.end(error))
     this.#socket.once('end', () => this.end(new Error('the peer closed the connection')))

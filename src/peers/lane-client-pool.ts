@@ -4,6 +4,7 @@
  * Does not time requests: they leave by `drop`. Invariants: at most `connectionsPerPeer` connections; a request waits only
  * while there is a connection or one being opened.
  */
+import type { Socket } from 'node:net'
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
 import type { SegmentHash } from '../content/ids.ts'
@@ -16,6 +17,12 @@ const KEEP_ALIVE_TIMEOUT_MS = 30_000
 /** Given, because the DOMException that stands in for none costs a stack. */
 const STOPPED = new Error('The wait is over')
 
+export interface LaneClientPoolComponents {
+  readonly clock: Clock
+  readonly log: Logger
+  readonly onSocket?: ((socket: Socket) => void) | undefined
+}
+
 export interface LaneClientPoolOptions {
   readonly endpoint: LaneEndpoint
   readonly connectionsPerPeer: number
@@ -27,6 +34,7 @@ export class LaneClientPool implements LaneConnectionListener {
   readonly endpoint: LaneEndpoint
   readonly #clock: Clock
   readonly #log: Logger
+  readonly #onSocket: ((socket: Socket) => void) | undefined
   readonly #options: LaneClientPoolOptions
   readonly #connections = new Set<LaneClientConnection>()
   /** Ends the wait for the handshake. */
@@ -38,10 +46,11 @@ export class LaneClientPool implements LaneConnectionListener {
   readonly #waiting = new Map<LaneRequest, SegmentHash>()
   #onGone: (() => void) | null = null
 
-  constructor(components: { clock: Clock; log: Logger }, options: LaneClientPoolOptions) {
+  constructor(components: LaneClientPoolComponents, options: LaneClientPoolOptions) {
     this.endpoint = options.endpoint
     this.#clock = components.clock
     this.#log = components.log
+    this.#onSocket = components.onSocket
     this.#options = options
   }
 
@@ -97,6 +106,10 @@ export class LaneClientPool implements LaneConnectionListener {
     this.#sweeping?.abort(STOPPED)
     this.#sweeping = null
     this.#onGone?.()
+  }
+
+  onSocket(socket: Socket): void {
+    this.#onSocket?.(socket)
   }
 
   #failWaiting(error: Error): void {

@@ -4,6 +4,7 @@
  * Does not verify, retry or choose a peer. Invariants: a connection is used only when its handshake proved the PSK;
  * nothing outlives `forget` and `close`.
  */
+import type { Socket } from 'node:net'
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
 import type { AgentKey, SegmentHash } from '../content/ids.ts'
@@ -26,11 +27,19 @@ export interface LaneClientOptions {
   readonly connectTimeoutMs?: number
 }
 
+export interface LaneClientComponents {
+  readonly clock: Clock
+  readonly log: Logger
+  /** Told of each connection that is made: for the accounts of our own traffic. */
+  readonly onSocket?: (socket: Socket) => void
+}
+
 const CONNECT_TIMEOUT_MS = 3000
 
 export class LaneClient {
   readonly #clock: Clock
   readonly #log: Logger
+  readonly #onSocket: ((socket: Socket) => void) | undefined
   readonly #options: LaneClientOptions
   readonly #watch: LaneWatch
   readonly #pools = new Map<AgentKey, LaneClientPool>()
@@ -38,9 +47,10 @@ export class LaneClient {
   readonly #retiring = new Map<LaneClientPool, AgentKey>()
   #isClosed = false
 
-  constructor(components: { clock: Clock; log: Logger }, options: LaneClientOptions) {
+  constructor(components: LaneClientComponents, options: LaneClientOptions) {
     this.#clock = components.clock
     this.#log = components.log.child({ module: 'peers.lane-client' })
+    this.#onSocket = components.onSocket
     this.#options = options
     this.#watch = new LaneWatch(components, options)
   }
@@ -132,7 +142,7 @@ export class LaneClient {
     if (current) this.#retire(current)
     const { connectionsPerPeer, connectTimeoutMs = CONNECT_TIMEOUT_MS } = this.#options
     const pool = new LaneClientPool(
-      { clock: this.#clock, log: this.#log },
+      { clock: this.#clock, log: this.#log, onSocket: this.#onSocket },
       { endpoint, connectionsPerPeer, connectTimeoutMs },
     )
     this.#pools.set(endpoint.peer, pool)

@@ -50,6 +50,8 @@ export interface LaneServerComponents {
   readonly pace?: Pace
   /** What `read` gave was sent whole and is no longer looked at. */
   readonly onSent?: (bytes: Uint8Array) => void
+  /** Told of each connection, below TLS: for the accounts of our own traffic. */
+  readonly onSocket?: (socket: Socket) => void
 }
 
 const MAX_PENDING = 64
@@ -113,7 +115,10 @@ export class LaneServer {
     // Only a last belt: `connections` keeps both numbers already.
     server.maxConnections = options.maxConnections + 2 * (options.maxPending ?? MAX_PENDING)
     // First in line, so that a socket is counted before TLS takes it over.
-    server.prependListener('connection', (socket: Socket) => connections.addPending(socket))
+    server.prependListener('connection', (socket: Socket) => {
+      connections.addPending(socket)
+      components.onSocket?.(socket)
+    })
     // First in line too: HTTP must not see a socket that is not accepted.
     server.prependListener('secureConnection', (socket) => connections.accept(socket))
     // The codes differ between versions of Node and the peer is a stranger: nothing to tell apart.

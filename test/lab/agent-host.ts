@@ -140,6 +140,10 @@ export class AgentHost {
     return this.#daemon
   }
 
+  get isRunning(): boolean {
+    return this.#daemon !== undefined && this.#daemon.ended === undefined
+  }
+
   /** The target as an absolute path. */
   path(target: string): string {
     return isAbsolute(target) ? target : join(this.homeDir, target)

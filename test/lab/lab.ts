@@ -21,7 +21,9 @@ const NAME = /^(shl(\d+)x\d+)-/
 /** Of a test file that uses the lab: just under tap's own limit for a file (.taprc), so that the test says what hung. */
 export const LAB_TEST_TIMEOUT_MS = 115_000
 
-export type LabHost = number | 'origin' | 'router'
+export type LabHost = number | 'origin' | 'router' | 'bridge'
+
+export type CongestionControl = 'cubic' | 'bbr' | 'reno'
 
 export interface LabOptions {
   readonly hosts: number
@@ -35,7 +37,7 @@ export interface LabOptions {
   /** Rate of each host's LAN link; absent: unshaped. */
   readonly lanMbit?: number
   /** Of the origin. Default cubic. */
-  readonly congestionControl?: 'cubic' | 'bbr' | 'reno'
+  readonly congestionControl?: CongestionControl
 }
 
 export interface SpawnOptions {
@@ -170,7 +172,7 @@ export class Lab {
     return `10.88.1.${host}`
   }
 
-  namespaceOf(host: LabHost | 'bridge'): string {
+  namespaceOf(host: LabHost): string {
     return `${this.name}-${host}`
   }
 
@@ -223,6 +225,12 @@ export class Lab {
       await this.#bridgePort(host, ['master', 'br0'])
       await this.#bridgePort(host, ['type', 'bridge_slave', 'isolated', 'off'])
     }
+  }
+
+  /** Of connections that the origin accepts from now on. */
+  async setCongestionControl(name: CongestionControl): Promise<void> {
+    const route = ['route', 'replace', 'default', 'via', '10.88.0.2', 'congctl', name]
+    await run('ip', ['-n', this.namespaceOf('origin'), ...route])
   }
 
   /** Shapes both directions of the host's LAN link; null removes the shaping. */

@@ -17,9 +17,11 @@ async function origin(t: Test, options: TestOriginOptions = {}) {
 }
 
 async function client(t: Test, options: Partial<OriginOptions> = {}) {
-  const origins = await openOrigins(options)
+  const sockets: Socket[] = []
+  const origins = await openOrigins(options, { onSocket: (socket) => sockets.push(socket) })
   t.teardown(() => origins.close())
   return {
+    sockets,
     probe: (url: string, headers: [string, string][] = []) => origins.probe(originRequest(url, headers), { signal }),
     read: async (url: string) => readBody(await origins.open(originRequest(url), { signal })),
   }
@@ -27,7 +29,7 @@ async function client(t: Test, options: Partial<OriginOptions> = {}) {
 
 void t.test('redirects are followed and recorded, without their secrets', async (t) => {
   const server = await origin(t)
-  const { probe, read } = await client(t)
+  const { probe, read, sockets } = await client(t)
   const last = server.serve('/last', CONTENT)
   for (const redirectStatus of [301, 302, 303, 307, 308]) {
     const first = server.serve('/first?token=secret', CONTENT, { redirectTo: 'second', redirectStatus })
@@ -38,6 +40,7 @@ void t.test('redirects are followed and recorded, without their secrets', async 
     t.strictSame(facts.redirects, [`${server.base}/first?…`, `${server.base}/second`])
   }
   t.equal(server.connectionCount, 1, 'over one connection')
+  t.equal(sockets.length, 1, 'which was told of')
 })
 
 void t.test('redirects that lead nowhere are refused', async (t) => {
@@ -242,12 +245,15 @@ void t.test('https goes through a tunnel of the proxy', async (t) => {
   })
   const { port } = proxy.address() as AddressInfo
   const env = { HTTPS_PROXY: `user:pass@127.0.0.1:${port}` }
-  const { read } = await client(t, { ...TLS, env })
+  const { read, sockets: told } = await client(t, { ...TLS, env })
   t.ok((await read(url)).equals(CONTENT))
+  t.equal(told.length, 1)
+  t.equal(told[0]?.remotePort, port, 'the connection that is told of is the one to the proxy, below TLS')
   t.match(asked[0], { url: new URL(url).host, headers: { 'proxy-authorization': /^Basic / } })
   await t.rejects((await client(t, { env })).read(url), { code: 'SHORTHAUL_ORIGIN_TLS' }, 'the certificate is checked')
   status = '407 Proxy Authentication Required'
   await t.rejects((await client(t, { ...TLS, env })).read(url), { code: 'SHORTHAUL_ORIGIN_UNREACHABLE' })
   const direct = await client(t, { ...TLS, env: { ...env, no_proxy: '127.0.0.0/8' } })
   t.ok((await direct.read(url)).equals(CONTENT))
+  t.equal(direct.sockets[0]?.remotePort, Number(new URL(server.base).port))
 })

@@ -10,7 +10,12 @@ import { type Clock, systemClock } from '../../src/clock.ts'
 import type { AgentKey, SegmentHash } from '../../src/content/ids.ts'
 import { isShorthaulError } from '../../src/errors.ts'
 import { LaneAdmission } from '../../src/peers/lane-admission.ts'
-import { LaneClient, type LaneClientOptions, type LaneEndpoint } from '../../src/peers/lane-client.ts'
+import {
+  LaneClient,
+  type LaneClientComponents,
+  type LaneClientOptions,
+  type LaneEndpoint,
+} from '../../src/peers/lane-client.ts'
 import { LaneConnections } from '../../src/peers/lane-connections.ts'
 import { LaneOffers } from '../../src/peers/lane-offers.ts'
 import { requestedRange } from '../../src/peers/lane-range.ts'
@@ -85,6 +90,7 @@ interface Setup {
   readonly server?: Partial<LaneServerOptions>
   readonly client?: Partial<LaneClientOptions> & { clock?: Clock }
   readonly graceMs?: number
+  readonly onSocket?: (side: 'server' | 'client', socket: Socket) => void
 }
 
 const segment = randomBytes(MIB)
@@ -100,6 +106,7 @@ async function setUp(t: Tap, setup: Setup = {}) {
       read: setup.read ?? (async (wanted) => (wanted === hash ? segment : null)),
       ...(setup.onServed ? { onServed: setup.onServed } : {}),
       ...(setup.pace ? { pace: setup.pace } : {}),
+      onSocket: (socket) => setup.onSocket?.('server', socket),
     },
     {
       host: HOST,
@@ -111,7 +118,8 @@ async function setUp(t: Tap, setup: Setup = {}) {
       ...setup.server,
     },
   )
-  const client = newClient(t, { clock, ...setup.client })
+  const onSocket = (socket: Socket) => setup.onSocket?.('client', socket)
+  const client = newClient(t, { clock, onSocket, ...setup.client })
   t.teardown(async () => {
     await client.close()
     await server.close()
@@ -126,10 +134,10 @@ async function setUp(t: Tap, setup: Setup = {}) {
   return { offers, server, client, endpointFor }
 }
 
-function newClient(t: Tap, options: Partial<LaneClientOptions> & { clock?: Clock } = {}): LaneClient {
-  const { clock = systemClock, ...rest } = options
+function newClient(t: Tap, options: Partial<LaneClientOptions> & Partial<LaneClientComponents> = {}): LaneClient {
+  const { clock = systemClock, onSocket = () => {}, ...rest } = options
   const client = new LaneClient(
-    { clock, log },
+    { clock, log, onSocket },
     { connectionsPerPeer: 2, requestTimeoutMs: 60_000, stallTimeoutMs: 2500, ...rest },
   )
   t.teardown(() => client.close())
@@ -606,6 +614,20 @@ t.test('an upload that waits for its budget is not taken for a stall', async (t)
   }
   await fetching
   t.ok(segment.equals(into))
+})
+
+t.test('both sides tell of their connections, the server of what is below TLS', async (t) => {
+  const told: { side: string; socket: Socket }[] = []
+  const { client, endpointFor } = await setUp(t, { onSocket: (side, socket) => told.push({ side, socket }) })
+  const endpoint = endpointFor(ada)
+  for (let count = 0; count < 3; count++) {
+    await client.fetchSegment(endpoint, hash, { into: new Uint8Array(MIB), signal: never })
+  }
+  t.same(told.map(({ side }) => side).sort(), ['client', 'server'])
+  for (const { side, socket } of told) {
+    const bytes = side === 'client' ? socket.bytesRead : socket.bytesWritten
+    t.ok(bytes > 3 * MIB && bytes < 3.02 * MIB, `${side}: ${bytes}`)
+  }
 })
 
 t.test('memory stays bounded, whatever is asked at once', async (t) => {

@@ -1,4 +1,5 @@
 /** Origins with short deadlines and an empty environment, for tests. */
+import type { Socket } from 'node:net'
 import { pino } from 'pino'
 import { systemClock } from '../../src/clock.ts'
 import type { OriginRequest, OriginStream } from '../../src/origin/origin.ts'
@@ -18,8 +19,12 @@ export const TEST_ORIGIN_OPTIONS: OriginOptions = {
 }
 
 /** The caller closes it. */
-export function openOrigins(options: Partial<OriginOptions> = {}): Promise<Origins> {
-  return Origins.open({ clock: systemClock, log: pino({ level: 'silent' }) }, { ...TEST_ORIGIN_OPTIONS, ...options })
+export function openOrigins(
+  options: Partial<OriginOptions> = {},
+  components: { onSocket?: (socket: Socket) => void } = {},
+): Promise<Origins> {
+  const log = pino({ level: 'silent' })
+  return Origins.open({ clock: systemClock, log, ...components }, { ...TEST_ORIGIN_OPTIONS, ...options })
 }
 
 export function originRequest(url: string, headers: readonly (readonly [string, string])[] = []): OriginRequest {

@@ -1,0 +1,96 @@
+/**
+ * What downloads in the background. Each tool is told to have one new content, which it will not have when the run ends,
+ * on each of some hosts.
+ */
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { LabProcess } from '../../test/lab/lab-process.ts'
+import type { BenchLab } from '../bench-lab.ts'
+import { ARIA2C_FLAGS } from '../contenders.ts'
+
+export interface Background {
+  /** Begins the downloads; returns all processes that take part in them. */
+  readonly start: () => readonly LabProcess[]
+  /** Kills them and removes what they wrote. */
+  readonly end: () => Promise<void>
+}
+
+export interface BackgroundTool {
+  readonly name: string
+  /** Does what is not measured. */
+  readonly prepare: (hosts: readonly number[]) => Promise<Background>
+}
+
+interface CommandTool {
+  readonly name: string
+  /** Of the host: a command that writes to the file, which is relative to where it runs. */
+  readonly command: (url: string, file: string) => readonly [tool: string, ...args: string[]]
+}
+
+function commandTool({ lab, newUrl }: BenchLab, bytes: number, { name, command }: CommandTool): BackgroundTool {
+  const prepare = (hosts: readonly number[]) => {
+    const running: LabProcess[] = []
+    const files = hosts.map((host) => `background-${host}`)
+    const start = () => {
+      for (const [at, host] of hosts.entries()) {
+        const [tool, ...args] = command(newUrl(bytes), files[at] ?? '')
+        running.push(lab.spawn(host, tool, args, { stdout: 'ignore' }))
+      }
+      return running
+    }
+    const end = async () => {
+      await Promise.all(running.map((one) => one.kill('SIGKILL')))
+      const left = files.flatMap((file) => [file, `${file}.aria2`])
+      await Promise.all(left.map((file) => rm(join(lab.stateDir, file), { force: true })))
+    }
+    return Promise.resolve({ start, end })
+  }
+  return { name, prepare }
+}
+
+export function curlTool(benchLab: BenchLab, bytes: number): BackgroundTool {
+  return commandTool(benchLab, bytes, { name: 'curl', command: (url, file) => ['curl', '-sSf', '-o', file, url] })
+}
+
+/** Somebody who knows the line would do this. */
+export function limitedCurlTool(benchLab: BenchLab, bytes: number, limitMbit: number): BackgroundTool {
+  const limit = String(Math.round(limitMbit * 125_000))
+  return commandTool(benchLab, bytes, {
+    name: `curl --limit-rate ${limitMbit} Mbit/s`,
+    command: (url, file) => ['curl', '-sSf', '--limit-rate', limit, '-o', file, url],
+  })
+}
+
+export function aria2cTool(benchLab: BenchLab, bytes: number): BackgroundTool {
+  const command: CommandTool['command'] = (url, file) => ['aria2c', ...ARIA2C_FLAGS, '-o', file, url]
+  return commandTool(benchLab, bytes, { name: 'aria2c -x4', command })
+}
+
+/** `shorthaul fetch --priority normal` through a daemon on each host, freshly installed: it knows nothing of the line. */
+export function shorthaulTool(benchLab: BenchLab, bytes: number): BackgroundTool {
+  let count = 0
+  const prepare = async (hosts: readonly number[]) => {
+    count += 1
+    const agents = await Promise.all(hosts.map((host) => benchLab.agent(host, { name: `background-${count}-${host}` })))
+    const commands: LabProcess[] = []
+    const end = async () => {
+      await Promise.all(commands.map((one) => one.kill('SIGKILL')))
+      await Promise.all(agents.filter((one) => one.isRunning).map((one) => one.killDaemon()))
+      await Promise.all(agents.map((one) => rm(one.homeDir, { recursive: true, force: true })))
+    }
+    try {
+      await Promise.all(agents.map((one) => one.startDaemon()))
+      for (const one of agents) await one.waitForPeers(agents.length - 1)
+    } catch (error) {
+      await end()
+      throw error
+    }
+    const start = () => {
+      const args = ['--priority', 'normal']
+      for (const one of agents) commands.push(one.startFetch(benchLab.newUrl(bytes), { target: 'background', args }))
+      return [...agents.map((one) => one.daemon), ...commands]
+    }
+    return { start, end }
+  }
+  return { name: 'shorthaul, normal', prepare }
+}

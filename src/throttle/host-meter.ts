@@ -1,0 +1,151 @@
+/**
+ * Measures this host's network while somebody wants to know: the interface's counters, what of it is ours, what waits in
+ * the kernel; the meter says what others use.
+ *
+ * Nothing runs and nothing is read while nobody holds it. Where the interface cannot be read, others use nothing.
+ */
+import type { Logger } from 'pino'
+import type { Clock } from '../clock.ts'
+import { ForegroundMeter, type ForegroundView } from './foreground-meter.ts'
+import { type NicCounters, type NicOptions, openNic } from './nic.ts'
+import type { OwnTraffic } from './own-traffic.ts'
+import { type QueueTotals, readSocketQueues } from './socket-queues.ts'
+
+export interface HostMeterComponents {
+  readonly clock: Clock
+  readonly log: Logger
+  readonly traffic: OwnTraffic
+  /** Replaced in tests. */
+  readonly openNic?: (components: { clock: Clock; log: Logger }, options: NicOptions) => NicCounters
+  /** Replaced in tests. */
+  readonly readQueues?: typeof readSocketQueues
+}
+
+export interface HostMeterOptions {
+  /** The interface that carries the branch and the default route, by its name now; null: none. */
+  readonly interfaceName: () => string | null
+}
+
+/** Called after each measurement, with `linkBytesPerSec` as the system names it, or null. */
+export type HostListener = (view: ForegroundView, link: { readonly linkBytesPerSec: number | null }) => void
+
+const TICK_MS = 200
+/** The kernel's table may take one processor so many times less than the time between two readings: 4 %. */
+const QUEUE_COST_FACTOR = 25
+const MAX_TICK_MS = 1000
+/** Of the last readings the shortest counts: the others waited for a thread. */
+const QUEUE_COSTS = 8
+/** Without counters it is looked again so often: an interface may come. */
+const BLIND_TICK_MS = 5000
+
+export class HostMeter {
+  readonly #components: HostMeterComponents
+  readonly #options: HostMeterOptions
+  readonly #listeners = new Set<HostListener>()
+  readonly #meter = new ForegroundMeter()
+  #nic: { readonly name: string; readonly counters: NicCounters; readonly linkBytesPerSec: number | null } | null = null
+  #queueCostsMs: number[] = []
+  #running: AbortController | null = null
+  #loop: Promise<void> = Promise.resolve()
+  #isClosed = false
+
+  constructor(components: HostMeterComponents, options: HostMeterOptions) {
+    this.#components = { ...components, log: components.log.child({ module: 'throttle.host-meter' }) }
+    this.#options = options
+  }
+
+  /** What was measured last; rates of zero before anything was, and old ones while nobody listens. */
+  view(): ForegroundView {
+    return this.#meter.view()
+  }
+
+  /** Measures from now on, until what it returns is called, which is idempotent. */
+  listen(listener: HostListener): () => void {
+    this.#listeners.add(listener)
+    if (!this.#running && !this.#isClosed) {
+      const running = new AbortController()
+      this.#running = running
+      this.#loop = this.#loop.then(() => this.#run(running.signal))
+    }
+    return () => {
+      this.#listeners.delete(listener)
+      if (this.#listeners.size === 0) this.#stop()
+    }
+  }
+
+  /** Idempotent. */
+  async close(): Promise<void> {
+    this.#isClosed = true
+    this.#listeners.clear()
+    this.#stop()
+    await this.#loop
+  }
+
+  #stop(): void {
+    this.#running?.abort(STOPPED)
+    this.#running = null
+  }
+
+  /** Never rejects. */
+  async #run(signal: AbortSignal): Promise<void> {
+    const { clock, log } = this.#components
+    try {
+      while (!signal.aborted) {
+        const waitMs = await this.#measure(signal)
+        if (!signal.aborted) await clock.sleep(waitMs, { signal })
+      }
+    } catch (error) {
+      if (!signal.aborted) log.error({ err: error }, 'measuring the network ended')
+    } finally {
+      await this.#nic?.counters.close()
+      this.#nic = null
+    }
+  }
+
+  /** @returns how long to wait for the next */
+  async #measure(signal: AbortSignal): Promise<number> {
+    const nic = await this.#openNic()
+    if (nic === null) return BLIND_TICK_MS
+    const { clock, traffic, readQueues = readSocketQueues } = this.#components
+    const startMs = clock.monotonicMs()
+    const queues = await readQueues(traffic.connections())
+    this.#noteCost(queues, clock.monotonicMs() - startMs)
+    const totals = await nic.counters.read()
+    if (signal.aborted) return 0
+    if (totals === null) return BLIND_TICK_MS
+    const own = traffic.totals() // at once: what comes in between is somebody else's
+    const view = this.#meter.add({
+      atMs: totals.atMs,
+      interfaceName: nic.name,
+      nicReceivedBytes: totals.receivedBytes,
+      nicSentBytes: totals.sentBytes,
+      ownReceivedBytes: own.wanReceivedBytes + own.lanReceivedBytes,
+      ownSentBytes: own.wanSentBytes + own.lanSentBytes,
+      queues,
+    })
+    for (const listener of [...this.#listeners]) listener(view, nic)
+    return Math.min(MAX_TICK_MS, Math.max(TICK_MS, QUEUE_COST_FACTOR * Math.min(...this.#queueCostsMs, MAX_TICK_MS)))
+  }
+
+  #noteCost(queues: QueueTotals | null, costMs: number): void {
+    this.#queueCostsMs.push(queues === null ? 0 : costMs)
+    if (this.#queueCostsMs.length > QUEUE_COSTS) this.#queueCostsMs.shift()
+  }
+
+  async #openNic() {
+    const name = this.#options.interfaceName()
+    if (this.#nic && this.#nic.name !== name) {
+      await this.#nic.counters.close()
+      this.#nic = null
+    }
+    if (this.#nic === null && name !== null) {
+      const { clock, log, openNic: open = openNic } = this.#components
+      const counters = open({ clock, log }, { interfaceName: name })
+      this.#nic = { name, counters, linkBytesPerSec: await counters.linkBytesPerSec() }
+    }
+    return this.#nic
+  }
+}
+
+/** Given, because the DOMException that stands in for none costs a stack. */
+const STOPPED = new Error('Nobody listens')
