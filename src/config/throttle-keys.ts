@@ -2,8 +2,12 @@
 import { choice, key, nullable, rate, ratio, text } from './key.ts'
 import { windows } from './windows.ts'
 
-/** Asked of Intl only for a name that somebody gave: loading it takes 36 ms and more. */
+/**
+ * Looked up in the list first: that takes 2 to 3 ms of each command, a formatter 25 and more (Node 20, a busy 2-core VM,
+ * 2026-11-25). The list has no aliases, such as UTC.
+ */
 function isTimeZone(name: string): boolean {
+  if (Intl.supportedValuesOf('timeZone').includes(name)) return true
   try {
     new Intl.DateTimeFormat('en-US', { timeZone: name })
     return true

@@ -158,6 +158,9 @@ await t.test('other limits: rates, shares, zones', async (t) => {
   t.equal(config.serve.maxBytesPerSec, 1.5 * 2 ** 20)
   const env = { SHORTHAUL_THROTTLE_WAN_MAX_RATIO: '0.25', SHORTHAUL_THROTTLE_WAN_MAX_BYTES_PER_SEC: 'null' }
   t.match((await load({ env })).config.throttle, { wanMaxRatio: 0.25, wanMaxBytesPerSec: null })
+  for (const zone of ['UTC', 'Etc/GMT+5', 'America/Argentina/Ushuaia', 'Asia/Kathmandu', 'Asia/Katmandu']) {
+    t.equal((await load({ overrides: { 'throttle.timeZone': zone } })).config.throttle.timeZone, zone)
+  }
   for (const [path, value] of [
     ['throttle.wanMaxBytesPerSec', '10'],
     ['throttle.wanMaxBytesPerSec', 999],

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
+import { loadConfig } from '../../src/config/load.ts'
 import {
   type CapCircumstances,
   type CapSettings,
@@ -10,6 +11,7 @@ import {
   strictest,
   WanCaps,
 } from '../../src/throttle/caps.ts'
+import { gate } from '../../src/throttle/cost.ts'
 import type { WeeklyWindow } from '../../src/throttle/schedule.ts'
 import { WEEKDAYS } from '../../src/throttle/wall-clock.ts'
 
@@ -42,6 +44,20 @@ function capOf(settings: Partial<CapSettings>, circumstances: Partial<CapCircums
 await t.test('without settings nothing caps, and there is no reason', async (t) => {
   t.same(new WanCaps(NONE).at({ nowMs: 0, capacityBytesPerSec: null, fetcherCount: 1 }), NO_CAP)
   t.same(NO_CAP, { maxBytesPerSec: null, reason: null })
+})
+
+await t.test('the configuration is taken as it is', async (t) => {
+  const overrides = {
+    'throttle.schedule': 'mon-fri 08:00-18:00 2MB/s; sat 10:00-12:00 50%',
+    'throttle.timeZone': 'Europe/Berlin',
+    'throttle.onBattery': 'pause',
+  }
+  const { config } = await loadConfig({ file: null, env: {}, homeDir: '/', isRoot: false, overrides })
+  const caps = new WanCaps(config.throttle)
+  const { maxBytesPerSec, reason } = caps.at({ nowMs: MONDAY_NOON, capacityBytesPerSec: null, fetcherCount: 1 })
+  t.same([maxBytesPerSec, reason?.text], [2e6, 'the schedule, until 18:00 (Europe/Berlin)'])
+  const battery = { cost: 'unknown', power: 'battery', settings: config.throttle } as const
+  t.match(gate({ ...battery, priority: 'normal' }), { isAllowed: false, reason: { code: 'battery' } })
 })
 
 await t.test('the smallest cap is in force, and is the reason', async (t) => {
