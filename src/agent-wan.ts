@@ -7,7 +7,9 @@ import type { OriginTrafficControl } from './origin/origins.ts'
 import { chooseInterface } from './peers/interfaces.ts'
 import { WanCaps } from './throttle/caps.ts'
 import type { DelayProbe } from './throttle/delay-monitor.ts'
+import { HostGate } from './throttle/host-gate.ts'
 import { HostMeter } from './throttle/host-meter.ts'
+import { HostState } from './throttle/host-state.ts'
 import type { OwnTraffic } from './throttle/own-traffic.ts'
 import { WanGovernor, type WanRules } from './throttle/wan-governor.ts'
 
@@ -16,12 +18,13 @@ const INTERFACE_AGE_MS = 5000
 
 export interface WanParts {
   readonly host: HostMeter
+  readonly hostState: HostState
   readonly governor: WanGovernor
   /** What origins need of it. */
   readonly control: OriginTrafficControl
 }
 
-/** The caller closes `host` and `governor`. */
+/** The caller closes `host`, `hostState` and `governor`. */
 export function openWan(
   components: {
     readonly clock: Clock
@@ -36,9 +39,11 @@ export function openWan(
   const log = components.log.child({ module: 'throttle' })
   const host = new HostMeter({ clock, log, traffic }, { interfaceName: interfaceNamer(clock, network.interface) })
   const caps = new WanCaps(throttle)
+  const hostState = new HostState({ clock, log })
+  const gate = new HostGate({ clock, host: hostState }, throttle)
   const rules: WanRules = {
     cap: (about) => caps.at({ ...about, nowMs: clock.nowMs() }),
-    gate: () => null,
+    gate: (priority) => gate.hold(priority),
   }
   const governor = new WanGovernor(
     { clock, log, host, rules, openProbe, wanReadBytes: () => traffic.totals().wanReceivedBytes },
@@ -52,6 +57,7 @@ export function openWan(
     throttle.maintenance.length > 0
   return {
     host,
+    hostState,
     governor,
     control: {
       // Reading in small pieces costs something: who can never be capped need not.

@@ -27,6 +27,7 @@ import type { Network } from './peers/network.ts'
 import { PeerBook } from './peers/peer-book.ts'
 import type { ResourceRecord } from './store/records.ts'
 import { Store, type StoreStat } from './store/store.ts'
+import type { HostConditions } from './throttle/host-state.ts'
 import { OwnTraffic } from './throttle/own-traffic.ts'
 import type { WanView } from './throttle/wan-governor.ts'
 import { Catalog } from './transfer/catalog.ts'
@@ -93,7 +94,7 @@ export interface AgentStatus {
   readonly activeUploads: number
   readonly today: LedgerTotals
   readonly total: LedgerTotals
-  readonly throttle: { readonly wan: WanView }
+  readonly throttle: { readonly wan: WanView; readonly host: HostConditions }
   readonly store: StoreStat
 }
 
@@ -167,6 +168,7 @@ export class Agent {
       const traffic = new OwnTraffic()
       const wan = openWan({ clock, log, traffic, openProbe: (url) => origins.delayProbe(url) }, { config, self })
       opened.push(() => wan.host.close())
+      opened.push(() => wan.hostState.close())
       opened.push(() => wan.governor.close())
       const origins: Origins = await Origins.open(
         { clock, log, onSocket: (socket) => traffic.add(socket, 'wan'), wan: wan.control },
@@ -328,7 +330,7 @@ export class Agent {
       activeFetches: this.#active.size,
       activeUploads: laneServer?.activeUploads() ?? 0,
       ...ledger.view(),
-      throttle: { wan: this.#parts.wan.governor.view() },
+      throttle: { wan: this.#parts.wan.governor.view(), host: this.#parts.wan.hostState.conditions },
       store: await store.stat(),
     }
   }

@@ -6,6 +6,7 @@
  * machines on a wire have no NetworkManager, and must not stand still for it. `throttle.cost` is for those who know.
  */
 import { assertNever } from '../errors.ts'
+import type { Priority } from './priority.ts'
 
 /** In the order of what they cost; `capped` has a quota or is paid by volume, and how much is used is not known. */
 const KNOWN_STATES = ['unrestricted', 'capped', 'nearCap', 'overCap', 'roaming'] as const
@@ -13,9 +14,6 @@ type KnownState = (typeof KNOWN_STATES)[number]
 export type CostState = KnownState | 'unknown'
 
 export type PowerState = 'mains' | 'battery' | 'unknown'
-
-/** Of a transfer, in the words of BITS. */
-export type Priority = 'foreground' | 'high' | 'normal' | 'low'
 
 /** The transfer policies of BITS, from the one that pays anything to the one that pays nothing. */
 export type MeteredPolicy = 'always' | 'not-roaming' | 'no-surcharge' | 'standard' | 'unrestricted'

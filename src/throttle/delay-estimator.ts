@@ -12,8 +12,10 @@ const BUCKETS = 10
 const NOISE_SAMPLES = 32
 const MIN_NOISE_SAMPLES = 5
 const THRESHOLD_MS = { min: 25, max: 80 } as const
+const NOISE_FACTOR = 1.5
+const NOISE_MARGIN_MS = 10
 /** Samples that a change of the base is judged by. */
-const RECENT_MS = 6000
+const RECENT_MS = 8000
 const MAX_RECENT = 128
 
 export interface DelayView {
@@ -22,6 +24,8 @@ export interface DelayView {
   readonly queueMs: number
   /** The smaller of the last two: one late answer alone is noise. */
   readonly recentQueueMs: number
+  /** What nine of ten round trips stay below when nobody queues: less than this says nothing. */
+  readonly noiseMs: number
   /** Above: somebody else is in the queue, for as long as our own reading is the slowest part of our flow. */
   readonly thresholdMs: number
   readonly isHot: boolean
@@ -31,14 +35,16 @@ export interface DelayView {
 export class DelayEstimator {
   /** The least round trip of each minute, by number of the minute. */
   readonly #minima = new Map<number, number>()
-  readonly #noiseMs: number[] = []
+  readonly #quietMs: number[] = []
+  #noiseMs = 0
   #recent: { readonly atMs: number; readonly rttMs: number }[] = []
   #lastMs: readonly [number, number] | null = null
   #noiseThresholdMs: number = THRESHOLD_MS.min
   /** A bottleneck whose whole buffer is shorter than the threshold shows a competitor by less. */
   #shallowThresholdMs: number | null = null
 
-  add(rttMs: number, nowMs: number): void {
+  /** @param isQuiet what is late now is not late because of us: nothing of ours can queue */
+  add(rttMs: number, nowMs: number, isQuiet: boolean): void {
     const bucket = Math.floor(nowMs / BUCKET_MS)
     this.#minima.set(bucket, Math.min(rttMs, this.#minima.get(bucket) ?? Number.POSITIVE_INFINITY))
     for (const old of this.#minima.keys()) if (old <= bucket - BUCKETS) this.#minima.delete(old)
@@ -46,7 +52,7 @@ export class DelayEstimator {
     this.#recent = this.#recent.filter(({ atMs }) => nowMs - atMs < RECENT_MS).slice(-MAX_RECENT)
     this.#recent.push({ atMs: nowMs, rttMs })
     const queueMs = rttMs - this.#baseMs()
-    if (queueMs <= this.thresholdMs) this.#learnNoise(queueMs)
+    if (isQuiet && queueMs <= this.thresholdMs) this.#learnNoise(queueMs)
   }
 
   /** Null until there is a first answer. @param pendingMs age of a probe that is not answered yet; 0: none */
@@ -62,6 +68,7 @@ export class DelayEstimator {
       baseMs,
       queueMs,
       recentQueueMs,
+      noiseMs: this.#noiseMs,
       thresholdMs,
       isHot: recentQueueMs > thresholdMs || queueMs > 2 * thresholdMs,
       isCool: recentQueueMs < thresholdMs / 2 && queueMs < thresholdMs,
@@ -84,7 +91,7 @@ export class DelayEstimator {
   spreadMs(nowMs: number): number | null {
     const rtts = this.#recent.filter(({ atMs }) => nowMs - atMs < RECENT_MS).map(({ rttMs }) => rttMs)
     const [oldest] = this.#recent
-    if (rtts.length < MIN_NOISE_SAMPLES || !oldest || nowMs - oldest.atMs < RECENT_MS * 0.8) return null
+    if (rtts.length < MIN_NOISE_SAMPLES || !oldest || nowMs - oldest.atMs < RECENT_MS * 0.95) return null
     return Math.max(...rtts) - Math.min(...rtts)
   }
 
@@ -100,7 +107,8 @@ export class DelayEstimator {
   /** Another path: nothing that was learnt holds. */
   reset(): void {
     this.#minima.clear()
-    this.#noiseMs.length = 0
+    this.#quietMs.length = 0
+    this.#noiseMs = 0
     this.#recent = []
     this.#lastMs = null
     this.#noiseThresholdMs = THRESHOLD_MS.min
@@ -112,16 +120,16 @@ export class DelayEstimator {
   }
 
   #learnNoise(queueMs: number): void {
-    this.#noiseMs.push(queueMs)
-    if (this.#noiseMs.length > NOISE_SAMPLES) this.#noiseMs.shift()
-    if (this.#noiseMs.length < MIN_NOISE_SAMPLES) return
-    const middle = median(this.#noiseMs)
-    const deviation = median(this.#noiseMs.map((one) => Math.abs(one - middle)))
-    this.#noiseThresholdMs = Math.min(THRESHOLD_MS.max, Math.max(THRESHOLD_MS.min, 3 * deviation + 10))
+    this.#quietMs.push(queueMs)
+    if (this.#quietMs.length > NOISE_SAMPLES) this.#quietMs.shift()
+    if (this.#quietMs.length < MIN_NOISE_SAMPLES) return
+    this.#noiseMs = quantile(this.#quietMs, 0.9)
+    const wanted = NOISE_FACTOR * this.#noiseMs + NOISE_MARGIN_MS
+    this.#noiseThresholdMs = Math.min(THRESHOLD_MS.max, Math.max(THRESHOLD_MS.min, wanted))
   }
 }
 
-function median(values: readonly number[]): number {
+function quantile(values: readonly number[], part: number): number {
   const sorted = [...values].sort((a, b) => a - b)
-  return sorted[Math.floor(sorted.length / 2)] ?? 0
+  return sorted[Math.floor((sorted.length - 1) * part)] ?? 0
 }

@@ -24,6 +24,7 @@ export class DelayMonitor {
   readonly #clock: Clock
   readonly #log: Logger
   readonly #isLate: () => boolean
+  readonly #isQuiet: () => boolean
   #estimator = new DelayEstimator()
   #running: AbortController | null = null
   #loop: Promise<void> = Promise.resolve()
@@ -32,11 +33,15 @@ export class DelayMonitor {
   #lateCount = 0
   #intervalMs = 1000
 
-  /** @param options.isLate this process was busy a moment ago, so that what it measures is its own delay */
-  constructor(components: { clock: Clock; log: Logger }, options: { isLate: () => boolean }) {
+  /**
+   * @param options.isLate this process was busy a moment ago, so that what it measures is its own delay
+   * @param options.isQuiet so little is read that nothing of ours can queue
+   */
+  constructor(components: { clock: Clock; log: Logger }, options: { isLate: () => boolean; isQuiet: () => boolean }) {
     this.#clock = components.clock
     this.#log = components.log
     this.#isLate = options.isLate
+    this.#isQuiet = options.isQuiet
   }
 
   get isRunning(): boolean {
@@ -123,7 +128,7 @@ export class DelayMonitor {
   #answered(rttMs: number): void {
     if (this.#isLate() && ++this.#lateCount <= MAX_LATE) return
     this.#lateCount = 0
-    this.#estimator.add(rttMs, this.#clock.monotonicMs())
+    this.#estimator.add(rttMs, this.#clock.monotonicMs(), this.#isQuiet())
     this.#isSilent = false
   }
 }

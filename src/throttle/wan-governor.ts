@@ -8,6 +8,7 @@
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
 import type { Cap, CapReason } from './caps.ts'
+import type { GateCode } from './cost.ts'
 import type { DelayView } from './delay-estimator.ts'
 import { DelayMonitor, type DelayProbe } from './delay-monitor.ts'
 import type { DirectionView } from './foreground-meter.ts'
@@ -31,7 +32,7 @@ const FAST_PROBE_BYTES_PER_SEC = 1_250_000
 
 /** Why something may not be had from an origin now. */
 export interface Hold {
-  readonly code: 'urgent-work' | CapReason['code'] | 'gate'
+  readonly code: 'urgent-work' | 'host-unknown' | CapReason['code'] | GateCode
   /** For people, after "waiting: ". */
   readonly text: string
   /** Wall clock; null: not known. */
@@ -116,7 +117,7 @@ export class WanGovernor {
       normal: pacerOf('normal'),
       low: pacerOf('low'),
     }
-    this.#delay = new DelayMonitor({ clock, log }, { isLate: () => this.#isLate() })
+    this.#delay = new DelayMonitor({ clock, log }, { isLate: () => this.#isLate(), isQuiet: () => this.#law.isQuiet })
   }
 
   /** What connections that carry work of this priority read through; null: as fast as they can, unseen. */

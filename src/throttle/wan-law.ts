@@ -34,6 +34,8 @@ export const WAN_LEVELS = {
 } as const satisfies Record<string, WanLevel>
 
 const FIRST_RATE = 2 * MBIT
+/** Of a line of which nothing is known. */
+const QUIET_RATE = 5 * MBIT
 /**
  * Small steps, smaller after the first queue: as long as the kernel holds bytes for us, a step too far makes the queue
  * grow by the excess only; once it holds none, the sender takes what the window lets it, and the window grows with it.
@@ -44,7 +46,7 @@ const STARTUP_CAREFUL_FACTOR = 1.1
 const STARTUP_LEAD_FACTOR = 2.2
 /** Of the threshold: a queue like this ends a step of the start, or a try whether the line is faster. */
 const OVERSHOT_RATIO = 0.4
-/** Two overshoots at rates as near as this: that is the line. One may be the kernel's buffers filling for the first time. */
+const OVERSHOT_NOISE_FACTOR = 1.3
 const SAME_RATE_RATIO = 0.8
 /** No more comes although more is asked for: that is the line, or the origin. */
 const PLATEAU_STEP_MS = 400
@@ -63,6 +65,8 @@ const OTHERS_RATIO = 0.5
 /** A queue so soon after we came back is our own: the line is not as fast as we believed. */
 const OWN_QUEUE_MS = 1500
 const TOO_FAST_RATIO = 0.9
+const LEAST_TOO_FAST_RATIO = 0.8
+const ARRIVED_MARGIN = 1.1
 const CUT_RATIO = 0.25
 const CUT_LOOK_MS = 150
 const CUT_EMPTIED_RATIO = 0.6
@@ -76,7 +80,7 @@ const APPROACH_RATIO_PER_SEC = 0.5
 const RETREAT_RATIO_PER_SEC = 0.4
 const LEAST_CRUISE_RATIO = 0.7
 /** How often it is tried whether the line has become faster, by how much, and for how long. */
-const PROBE_EVERY_MS = { least: 1000, most: 32_000 } as const
+const PROBE_EVERY_MS = { least: 1000, most: 16_000 } as const
 /** What a try that found nothing reads afterwards, until its own queue is gone. */
 const AFTER_PROBE_RATIO = 0.7
 const PROBE_STEP = 1.06
@@ -86,9 +90,12 @@ const PROBE_MS = 400
 const PROBE_FOUND = 1.03
 const CEILING_GROWTH_PER_SEC = 0.03
 const CEILING_DOUBLES_MS = 4000
-/** At the floor for so long, and round trips as steady as an empty line has them: the path is longer, nobody is there. */
-const REBASE_AFTER_MS = 6000
-const REBASE_SPREAD_MS = 4
+/**
+ * At the floor for so long, and round trips as steady as an empty line has them: the path is longer, nobody is there. A
+ * queue of CUBIC is as steady for 7 s in the middle between two losses, not for longer.
+ */
+const REBASE_AFTER_MS = 8000
+const REBASE_SPREAD_MS = 3
 /** Longer than any pause of a healthy process: it was suspended, and the network may be another one. */
 const MAX_TICK_MS = 2000
 
@@ -167,6 +174,12 @@ export class WanLaw {
 
   get state(): WanState {
     return { phase: this.#phase, bytesPerSec: this.#rate, capacityBytesPerSec: this.#capacity }
+  }
+
+  /** So little is read that what queues cannot be ours. */
+  get isQuiet(): boolean {
+    const known = this.#capacity ?? this.#overshotRate ?? 2 * QUIET_RATE
+    return this.#rate < known / 2 && this.#phase !== 'drain'
   }
 
   /** Another priority runs now. */
@@ -249,7 +262,7 @@ export class WanLaw {
       return
     }
     if (this.#isPlateau(sample)) {
-      this.#capacity = own
+      this.#capacity = Math.min(own, sample.arrivedBytesPerSec ?? own)
       this.#enter('cruise', nowMs)
       return
     }
@@ -262,13 +275,14 @@ export class WanLaw {
     if (this.#capacity !== null && this.#rate >= this.#target(sample)) this.#enter('cruise', nowMs)
   }
 
+  /** The first time may be chance, or the kernel's buffers filling; twice at about the same rate is the line. */
   #overshoot(sample: WanSample, own: number): void {
     const before = this.#overshotRate
     this.#overshotRate = own
-    if (sample.arrivedBytesPerSec !== null && !isFilling(sample)) {
-      this.#capacity = Math.min(own, sample.arrivedBytesPerSec)
-    } else if (before !== null && own > before * SAME_RATE_RATIO && before > own * SAME_RATE_RATIO) {
-      this.#capacity = Math.min(own, before)
+    if (before !== null && own > before * SAME_RATE_RATIO && before > own * SAME_RATE_RATIO) {
+      // What was read came in part out of the kernel; what came off the line was measured a moment ago, when less did.
+      const arrived = sample.arrivedBytesPerSec ?? own
+      this.#capacity = Math.min(own, Math.max(arrived, SAME_RATE_RATIO * own))
     }
     this.#rate = Math.min(own, this.#rate) * DRAIN_RATIO
     this.#enter('drain', sample.nowMs)
@@ -314,7 +328,7 @@ export class WanLaw {
     if (this.#probe !== null) this.#lookAtProbe(sample, capacity)
     if (this.#probe !== null || this.#phase !== 'cruise') return
     if (delay !== null && this.#isHot(delay)) {
-      if (nowMs - this.#enteredMs < OWN_QUEUE_MS) this.#capacity = capacity * TOO_FAST_RATIO
+      if (nowMs - this.#enteredMs < OWN_QUEUE_MS) this.#lowerCapacity(sample, capacity)
       this.#giveWay(sample)
       return
     }
@@ -332,8 +346,16 @@ export class WanLaw {
     this.#rate = Math.min(this.#rate, target)
     const isCoolLong = this.#coolSinceMs !== null && nowMs - this.#coolSinceMs >= 500
     const mayProbe = isCoolLong && nowMs - this.#probedMs >= this.#probeEveryMs && this.#rate >= target * 0.999
-    if (!mayProbe || !sample.isLimited || this.#ceiling < capacity) return
+    // Without a probe nothing would say that it was too much.
+    if (!mayProbe || delay === null || !sample.isLimited || this.#ceiling < capacity) return
     this.#startProbe(sample, PROBE_STEP, capacity)
+  }
+
+  /** Our own queue: the line gives what came off it, unless others had a part. */
+  #lowerCapacity({ arrivedBytesPerSec }: WanSample, capacity: number): void {
+    const isRepeated = this.#holdMs > this.#level.holdMs
+    const seen = isRepeated ? (arrivedBytesPerSec ?? capacity) * ARRIVED_MARGIN : capacity
+    this.#capacity = Math.max(capacity * LEAST_TOO_FAST_RATIO, Math.min(capacity * TOO_FAST_RATIO, seen))
   }
 
   #startProbe({ nowMs, delay }: WanSample, step: number, capacity: number): void {
@@ -375,8 +397,8 @@ export class WanLaw {
 
   #giveWay(sample: WanSample): void {
     const { delay, bytesPerSec } = sample
-    const isHere = sample.local?.isActive === true
-    const why = delay !== null && this.#isHot(delay) ? 'queue' : isHere ? 'user-here' : 'user-elsewhere'
+    const isQueue = delay !== null && !delay.isCool
+    const why = isQueue ? 'queue' : sample.isUserElsewhere ? 'user-elsewhere' : 'user-here'
     this.#rate = Math.min(this.#rate, bytesPerSec.last200Ms) * CUT_RATIO
     this.#probe = null
     this.#probeEveryMs = PROBE_EVERY_MS.least
@@ -407,7 +429,15 @@ export class WanLaw {
         delay !== null && (this.#isHot(delay) || delay.recentQueueMs > CUT_EMPTIED_RATIO * this.#cutQueueMs)
       if (isStillThere) this.#rate = this.#level.floorBytesPerSec
     }
-    if (this.#isUserThere(sample) || (this.#isCutJudged && delay !== null && this.#isHot(delay))) {
+    const isUserThere = this.#isUserThere(sample)
+    const isSteady = delaySpreadMs !== null && delaySpreadMs < REBASE_SPREAD_MS
+    if (!isUserThere && elapsedMs >= REBASE_AFTER_MS && isSteady && delay !== null && !delay.isCool) {
+      this.#enteredMs = nowMs
+      this.#coolSinceMs = null
+      this.#holdMs = this.#level.holdMs
+      return true
+    }
+    if (isUserThere || (this.#isCutJudged && delay !== null && this.#isHot(delay))) {
       this.#rate = this.#level.floorBytesPerSec
       this.#coolSinceMs = null
       return false
@@ -423,10 +453,7 @@ export class WanLaw {
       this.#enter('ramp', nowMs)
       return false
     }
-    const isSteady = delaySpreadMs !== null && delaySpreadMs < REBASE_SPREAD_MS
-    if (elapsedMs < REBASE_AFTER_MS || !isSteady) return false
-    this.#coolSinceMs = null
-    return true
+    return false
   }
 
   #ramp(sample: WanSample): void {
@@ -494,8 +521,8 @@ export class WanLaw {
   }
 
   #isOvershot(delay: DelayView): boolean {
-    const thresholdMs = OVERSHOT_RATIO * this.#thresholdMs(delay)
-    return delay.recentQueueMs > thresholdMs || delay.queueMs > 2 * thresholdMs
+    const leastMs = Math.max(OVERSHOT_RATIO * this.#thresholdMs(delay), OVERSHOT_NOISE_FACTOR * delay.noiseMs)
+    return delay.recentQueueMs > leastMs || delay.queueMs > 2 * leastMs
   }
 
   #thresholdMs(delay: DelayView): number {

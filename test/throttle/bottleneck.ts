@@ -209,7 +209,7 @@ export class Background {
       }
     }
     for (let [head] = this.#pending; head && head.dueMs <= nowMs; [head] = this.#pending) {
-      this.estimator.add(head.dueMs - head.sentMs, nowMs)
+      this.estimator.add(head.dueMs - head.sentMs, nowMs, this.law.isQuiet)
       this.#pending.shift()
     }
     if (lineMs % TICK_MS !== 0) return

@@ -1,5 +1,6 @@
 import t from 'tap'
-import { type CostState, type GateSettings, gate, type PowerState, type Priority } from '../../src/throttle/cost.ts'
+import { type CostState, type GateSettings, gate, type PowerState } from '../../src/throttle/cost.ts'
+import type { Priority } from '../../src/throttle/priority.ts'
 
 const DEFAULTS: GateSettings = { cost: null, meteredPolicy: 'unrestricted', onBattery: 'pause-low' }
 const COSTS: readonly CostState[] = ['unknown', 'unrestricted', 'capped', 'nearCap', 'overCap', 'roaming']
