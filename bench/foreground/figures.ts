@@ -104,18 +104,30 @@ export interface RunFigures {
   readonly cpuRatio: number | null
 }
 
-function less(value: number | null, base: number | null): number | null {
+export function less(value: number | null, base: number | null): number | null {
   return value === null || base === null ? null : value - base
 }
 
-function lateSpan({ fromMs, toMs }: Span): Span {
+/** Without the slow start. */
+export function lateSpan({ fromMs, toMs }: Span): Span {
   return { fromMs: fromMs + SLOW_START_MS, toMs }
 }
 
-/** What the foreground got, to what it got alone. */
+/** Of the user. */
+export interface Flow {
+  readonly busy: Span
+  readonly series: CounterSeries
+}
+
+/** What the flow got, to what it got alone; both of the same length. */
+export function keptRatio(flow: Flow, alone: Flow): number {
+  return bytesIn(flow.series, flow.busy) / bytesIn(alone.series, alone.busy)
+}
+
 function kept(record: RunRecord, alone: RunRecord, part: (busy: Span) => Span): number | null {
   if (record.busy === null || alone.busy === null) return null
-  return bytesIn(record.foreground, part(record.busy)) / bytesIn(alone.foreground, part(alone.busy))
+  const flow = (busy: Span, { foreground }: RunRecord): Flow => ({ busy: part(busy), series: foreground })
+  return keptRatio(flow(record.busy, record), flow(alone.busy, alone))
 }
 
 /** `alone` is the foreground without a background in the same run of the scenario, and `background` the sum of all. */
