@@ -12,6 +12,10 @@ import { playRun, type Stage, type Timeline } from './timeline.ts'
 import { TrafficMeter } from './traffic.ts'
 
 const ALONE_TIMELINE = { startUpMs: 0, idleMs: 4000, tailMs: 0 }
+/** A cubic flow alone at a deep queue falls back about this often; a foreground must not meet it always in the same state. */
+const PHASE_MS = 4000
+/** Its multiples are spread evenly however few there are. */
+const GOLDEN_RATIO = 0.618
 
 export interface Contender {
   readonly name: string
@@ -62,6 +66,7 @@ export async function holdContest(
   const all = contenders.map((contender) => ({ contender, pairs: [] as Pair[] }))
   const alones: RunRecord[] = []
   for (let run = 1; run <= runs; run++) {
+    const idleMs = timeline.idleMs + ((run * GOLDEN_RATIO) % 1) * PHASE_MS
     const alone = await playRun(stage, {
       background: null,
       congestionControl: 'cubic',
@@ -77,7 +82,7 @@ export async function holdContest(
         background: { tool, hosts },
         congestionControl,
         foregroundHost: hasForeground ? foregroundHost : null,
-        timeline,
+        timeline: { ...timeline, idleMs },
       })
       const pair = { record, alone }
       pairs.push(pair)

@@ -30,13 +30,18 @@ export function jainIndex(shares: readonly number[]): number | null {
   return squares === 0 ? null : (sum * sum) / (shares.length * squares)
 }
 
-/** From the start of the span until the background begins to stay below a tenth of the line; null: never. */
+/**
+ * From the start of the span until the background begins to stay below a tenth of the line: for half a second, and in the
+ * mean of all that follows, or the pauses of who downloads in bursts would count. Null: never.
+ */
 export function yieldMs(background: CounterSeries, span: Span, lineMbit: number): number | null {
-  const isLow = ratesOf(background, span, STEP_MS).map(({ mbit }) => mbit < YIELDED_RATIO * lineMbit)
+  const isLow = (part: Span) => meanMbit(background, part) < YIELDED_RATIO * lineMbit
+  const isLowStep = ratesOf(background, span, STEP_MS).map(({ atMs }) => isLow({ fromMs: atMs - STEP_MS, toMs: atMs }))
   const needed = SETTLED_MS / STEP_MS
-  const at = isLow.findIndex((_, from) => {
-    const stretch = isLow.slice(from, from + needed)
-    return stretch.length === needed && stretch.every(Boolean)
+  const at = isLowStep.findIndex((_, from) => {
+    const stretch = isLowStep.slice(from, from + needed)
+    const rest = { fromMs: span.fromMs + from * STEP_MS, toMs: span.toMs }
+    return stretch.length === needed && stretch.every(Boolean) && isLow(rest)
   })
   return at === -1 ? null : at * STEP_MS
 }
@@ -147,7 +152,7 @@ export function figuresOf(
     keptRatio: kept(record, alone, (span) => span),
     keptAfter2sRatio: kept(record, alone, lateSpan),
     backgroundLeftMbit: busy === null ? null : meanMbit(background, lateSpan(busy)),
-    yieldMs: busy === null ? null : yieldMs(background, busy, lineMbit),
+    yieldMs: busy === null || record.backgrounds.length === 0 ? null : yieldMs(background, busy, lineMbit),
     recoveryMs: busy === null ? null : recoveryMs(background, tail, lineMbit),
     cpuRatio: record.cpuRatio,
   }

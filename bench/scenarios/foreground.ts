@@ -22,7 +22,8 @@ const MANY = [2, 4, 8] as const
 const REMARKS = [
   'the foreground is cubic in all rows, and 10 s long from when its connection stands',
   'latency: 20 datagrams a second from an idle host to the origin, those lost left out; added to that of the empty line',
-  'yieldMs: until the background stays below a tenth of the line for 0.5 s; recoveryMs: until it has 0.8 of it for 0.5 s',
+  'yieldMs: until the background is below a tenth of the line for 0.5 s and in the mean of the rest; recoveryMs: until it has 0.8 of it for 0.5 s',
+  'the foreground starts at another moment within 4 s in each run, alike for all rows of a run',
   'cpuRatio: of a core, all processes of the background, from its start',
 ]
 
@@ -31,8 +32,11 @@ function contendersOf(benchLab: BenchLab, { endlessBytes, wanMbit }: WanSetting)
   const shorthaul = shorthaulTool(benchLab, endlessBytes)
   const contender = (tool: BackgroundTool, own: Partial<Contender> = {}): Contender => {
     const one = { hosts: [BACKGROUND_HOST], foregroundHost: OTHER_HOST, congestionControl: 'cubic', ...own } as const
-    const where = one.foregroundHost === BACKGROUND_HOST ? 'same host' : 'other host'
-    return { ...one, tool, name: `${tool.name}, ${one.congestionControl} origin, foreground on ${where}` }
+    const unusual = [
+      ...(one.congestionControl === 'cubic' ? [] : [`${one.congestionControl} origin`]),
+      ...(one.foregroundHost === BACKGROUND_HOST ? ['same host'] : []),
+    ]
+    return { ...one, tool, name: [tool.name, ...unusual].join(', ') }
   }
   return [
     contender(curl),
@@ -48,7 +52,12 @@ function contendersOf(benchLab: BenchLab, { endlessBytes, wanMbit }: WanSetting)
 async function run(options: BenchOptions): Promise<ScenarioResult> {
   const { runs, say, only } = options
   const setting = wanSettingOf(options)
-  const remarks = [...versionsOf(['curl', 'aria2c', 'iperf3']), ...setting.remarks, ...REMARKS]
+  const remarks = [
+    ...versionsOf(['curl', 'aria2c', 'iperf3']),
+    ...setting.remarks,
+    'where the name of a row does not say otherwise, the origin is cubic and the foreground on another host',
+    ...REMARKS,
+  ]
   const result = await withLab({ hosts: PROBE_HOST, ...setting.lab }, (benchLab) => {
     const contenders = contendersOf(benchLab, setting).filter(({ name }) => isChosen(name, only))
     const hosts = { aloneHost: OTHER_HOST, probeHost: PROBE_HOST }
