@@ -12,7 +12,9 @@ import { htmlPage, type Measured } from './html/page.ts'
 import { loadAverage, machineFacts, save, table } from './report.ts'
 import type { Scenario } from './scenario.ts'
 import { crowdFamily } from './scenarios/crowd.ts'
-import { foreground } from './scenarios/foreground.ts'
+import { foreground, foregroundMany } from './scenarios/foreground.ts'
+import { foregroundServing } from './scenarios/foreground-serving.ts'
+import { foregroundWeb } from './scenarios/foreground-web.ts'
 import { hash } from './scenarios/hash.ts'
 import { memory } from './scenarios/memory.ts'
 import { sim } from './scenarios/sim.ts'
@@ -21,17 +23,16 @@ import { solo } from './scenarios/solo.ts'
 import { index, lane } from './scenarios/standalone.ts'
 import { warm } from './scenarios/warm.ts'
 
+const ABOUT_FOREGROUND = [foreground, foregroundMany, foregroundWeb, foregroundServing]
+const OF_PARTS = [sim, index, hash, lane]
 const SCENARIOS: readonly Scenario[] = [
   solo,
   warm,
   memory,
   ...crowdFamily,
-  foreground,
+  ...ABOUT_FOREGROUND,
   smallFiles,
-  sim,
-  index,
-  hash,
-  lane,
+  ...OF_PARTS,
 ]
 
 function commandOrExit(): Command {

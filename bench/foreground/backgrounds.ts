@@ -8,9 +8,16 @@ import type { LabProcess } from '../../test/lab/lab-process.ts'
 import type { BenchLab } from '../bench-lab.ts'
 import { ARIA2C_FLAGS } from '../contenders.ts'
 
+export interface Started {
+  /** None of them ends by itself before the run does. */
+  readonly processes: readonly LabProcess[]
+  /** Those whose processor time counts. */
+  readonly costPids: readonly number[]
+}
+
 export interface Background {
-  /** Begins the downloads; returns all processes that take part in them. */
-  readonly start: () => readonly LabProcess[]
+  /** Begins the downloads. */
+  readonly start: () => Started
   /** Kills them and removes what they wrote. */
   readonly end: () => Promise<void>
 }
@@ -19,6 +26,10 @@ export interface BackgroundTool {
   readonly name: string
   /** Does what is not measured. */
   readonly prepare: (hosts: readonly number[]) => Promise<Background>
+}
+
+function startedOf(processes: readonly LabProcess[]): Started {
+  return { processes, costPids: processes.map(({ pid }) => pid) }
 }
 
 interface CommandTool {
@@ -36,7 +47,7 @@ function commandTool({ lab, newUrl }: BenchLab, bytes: number, { name, command }
         const [tool, ...args] = command(newUrl(bytes), files[at] ?? '')
         running.push(lab.spawn(host, tool, args, { stdout: 'ignore' }))
       }
-      return running
+      return startedOf(running)
     }
     const end = async () => {
       await Promise.all(running.map((one) => one.kill('SIGKILL')))
@@ -88,7 +99,7 @@ export function shorthaulTool(benchLab: BenchLab, bytes: number): BackgroundTool
     const start = () => {
       const args = ['--priority', 'normal']
       for (const one of agents) commands.push(one.startFetch(benchLab.newUrl(bytes), { target: 'background', args }))
-      return [...agents.map((one) => one.daemon), ...commands]
+      return startedOf([...agents.map((one) => one.daemon), ...commands])
     }
     return { start, end }
   }

@@ -30,13 +30,18 @@ export function jainIndex(shares: readonly number[]): number | null {
   return squares === 0 ? null : (sum * sum) / (shares.length * squares)
 }
 
-/** From the start of the span until the background begins to stay below a tenth of the line; null: never. */
+/**
+ * From the start of the span until the background begins to stay below a tenth of the line: for half a second, and in the
+ * mean of all that follows, or the pauses of who downloads in bursts would count. Null: never.
+ */
 export function yieldMs(background: CounterSeries, span: Span, lineMbit: number): number | null {
-  const isLow = ratesOf(background, span, STEP_MS).map(({ mbit }) => mbit < YIELDED_RATIO * lineMbit)
+  const isLow = (part: Span) => meanMbit(background, part) < YIELDED_RATIO * lineMbit
+  const isLowStep = ratesOf(background, span, STEP_MS).map(({ atMs }) => isLow({ fromMs: atMs - STEP_MS, toMs: atMs }))
   const needed = SETTLED_MS / STEP_MS
-  const at = isLow.findIndex((_, from) => {
-    const stretch = isLow.slice(from, from + needed)
-    return stretch.length === needed && stretch.every(Boolean)
+  const at = isLowStep.findIndex((_, from) => {
+    const stretch = isLowStep.slice(from, from + needed)
+    const rest = { fromMs: span.fromMs + from * STEP_MS, toMs: span.toMs }
+    return stretch.length === needed && stretch.every(Boolean) && isLow(rest)
   })
   return at === -1 ? null : at * STEP_MS
 }
@@ -104,18 +109,30 @@ export interface RunFigures {
   readonly cpuRatio: number | null
 }
 
-function less(value: number | null, base: number | null): number | null {
+export function less(value: number | null, base: number | null): number | null {
   return value === null || base === null ? null : value - base
 }
 
-function lateSpan({ fromMs, toMs }: Span): Span {
+/** Without the slow start. */
+export function lateSpan({ fromMs, toMs }: Span): Span {
   return { fromMs: fromMs + SLOW_START_MS, toMs }
 }
 
-/** What the foreground got, to what it got alone. */
+/** Of the user. */
+export interface Flow {
+  readonly busy: Span
+  readonly series: CounterSeries
+}
+
+/** What the flow got, to what it got alone; both of the same length. */
+export function keptRatio(flow: Flow, alone: Flow): number {
+  return bytesIn(flow.series, flow.busy) / bytesIn(alone.series, alone.busy)
+}
+
 function kept(record: RunRecord, alone: RunRecord, part: (busy: Span) => Span): number | null {
   if (record.busy === null || alone.busy === null) return null
-  return bytesIn(record.foreground, part(record.busy)) / bytesIn(alone.foreground, part(alone.busy))
+  const flow = (busy: Span, { foreground }: RunRecord): Flow => ({ busy: part(busy), series: foreground })
+  return keptRatio(flow(record.busy, record), flow(alone.busy, alone))
 }
 
 /** `alone` is the foreground without a background in the same run of the scenario, and `background` the sum of all. */
@@ -135,7 +152,7 @@ export function figuresOf(
     keptRatio: kept(record, alone, (span) => span),
     keptAfter2sRatio: kept(record, alone, lateSpan),
     backgroundLeftMbit: busy === null ? null : meanMbit(background, lateSpan(busy)),
-    yieldMs: busy === null ? null : yieldMs(background, busy, lineMbit),
+    yieldMs: busy === null || record.backgrounds.length === 0 ? null : yieldMs(background, busy, lineMbit),
     recoveryMs: busy === null ? null : recoveryMs(background, tail, lineMbit),
     cpuRatio: record.cpuRatio,
   }

@@ -43,7 +43,7 @@ export async function startForeground(lab: Lab, options: ForegroundOptions): Pro
     user = iperf3(host, '-c', serverAddress, ...flags)
     await user.waitForLine((line) => line.includes(' connected to '), { timeoutMs: CONNECT_TIMEOUT_MS })
     const startedMs = machineMs()
-    return { pid: user.pid, readBefore: (await readBytes(user.pid)) ?? 0, startedMs, stop }
+    return { pid: user.pid, readBefore: readBytes(user.pid) ?? 0, startedMs, stop }
   } catch (error) {
     await stop()
     throw error

@@ -1,12 +1,10 @@
 /** Plays one run: the background alone, a foreground beside it, the background alone again; and records all. */
-import { systemClock } from '../../src/clock.ts'
 import type { CongestionControl } from '../../test/lab/lab.ts'
-import type { LabProcess } from '../../test/lab/lab-process.ts'
 import type { BenchLab } from '../bench-lab.ts'
-import { cpuMs } from '../process-cost.ts'
 import type { BackgroundTool } from './backgrounds.ts'
+import { besideBackground } from './beside-background.ts'
 import type { RunRecord } from './figures.ts'
-import { type ForegroundFlow, startForeground } from './foreground-flow.ts'
+import { startForeground } from './foreground-flow.ts'
 import type { LatencyProbe } from './latency-probe.ts'
 import { machineMs, sleepUntil } from './machine-clock.ts'
 import { difference } from './series.ts'
@@ -36,62 +34,38 @@ export interface RunPlan {
   readonly timeline: Timeline
 }
 
-/** Between the runs: queues drain, connections close. */
-const REST_MS = 1000
-
-function expectRunning(processes: readonly LabProcess[]): void {
-  const ended = processes.find((one) => one.ended)
-  if (ended) throw new Error(`The background ended with ${ended.ended?.code}: ${ended.stderr.slice(-2000)}`)
-}
-
 /** @throws Error when the background ends by itself, or the foreground does not come about. */
 export async function playRun(stage: Stage, plan: RunPlan): Promise<RunRecord> {
   const { benchLab, meter, probe } = stage
+  const { background, foregroundHost, timeline } = plan
   const { lab } = benchLab
-  const { timeline, foregroundHost } = plan
   await lab.setCongestionControl(plan.congestionControl)
-  const background = await plan.background?.tool.prepare(plan.background.hosts)
-  await systemClock.sleep(REST_MS)
-  const over = new AbortController()
-  let foreground: ForegroundFlow | undefined
-  const recording = meter.record(() => foreground ?? null, over.signal)
-  try {
-    const startedMs = machineMs()
-    const processes = background?.start() ?? []
-    const pids = processes.map(({ pid }) => pid)
-    const cpuBeforeMs = await cpuMs(pids)
-    await sleepUntil(startedMs + timeline.startUpMs + timeline.idleMs)
-    expectRunning(processes)
-    const calledMs = machineMs()
-    const idle = { fromMs: startedMs + timeline.startUpMs, toMs: calledMs }
-    if (foregroundHost !== null)
-      foreground = await startForeground(lab, foregroundOf(lab.originAddress, foregroundHost))
-    const busyFromMs = foreground?.startedMs ?? calledMs
-    const busy = { fromMs: busyFromMs, toMs: busyFromMs + timeline.foregroundMs }
-    await sleepUntil(busy.toMs)
-    await foreground?.stop()
-    const tail = { fromMs: busy.toMs, toMs: busy.toMs + timeline.tailMs }
-    await sleepUntil(tail.toMs)
-    expectRunning(processes)
-    const usedMs = (await cpuMs(pids)) - cpuBeforeMs
-    const cpuRatio = pids.length === 0 ? null : usedMs / (machineMs() - startedMs)
-    await background?.end()
-    const pings = await probe.since(startedMs)
-    over.abort()
-    const { toHost, read } = await recording
-    const backgrounds = (plan.background?.hosts ?? []).map((host) => {
-      const all = toHost.get(host) ?? []
-      return host === foregroundHost ? difference(all, read) : all
-    })
-    return { idle, busy: foreground ? busy : null, tail, backgrounds, foreground: read, pings, cpuRatio }
-  } finally {
-    over.abort()
-    await foreground?.stop()
-    await background?.end()
-  }
-}
-
-/** Cubic always, whatever the background has: what is compared is the same. */
-function foregroundOf(serverAddress: string, host: number) {
-  return { host, server: 'origin', serverAddress, direction: 'down', congestionControl: 'cubic' } as const
+  const prepare = background && (() => background.tool.prepare(background.hosts))
+  const { value, startedMs, traffic, cpuRatio } = await besideBackground(meter, prepare, async (beside) => {
+    const fromMs = beside.startedMs + timeline.startUpMs
+    await sleepUntil(fromMs + timeline.idleMs)
+    beside.expectRunning()
+    const idle = { fromMs, toMs: machineMs() }
+    // Cubic always, whatever the background has: what is compared is the same.
+    const flow = { server: 'origin', serverAddress: lab.originAddress, congestionControl: 'cubic' } as const
+    const foreground =
+      foregroundHost === null ? null : await startForeground(lab, { ...flow, host: foregroundHost, direction: 'down' })
+    try {
+      if (foreground !== null) beside.follow(foreground)
+      const busyFromMs = foreground?.startedMs ?? idle.toMs
+      const busy = { fromMs: busyFromMs, toMs: busyFromMs + timeline.foregroundMs }
+      await sleepUntil(busy.toMs)
+      await foreground?.stop()
+      const tail = { fromMs: busy.toMs, toMs: busy.toMs + timeline.tailMs }
+      await sleepUntil(tail.toMs)
+      return { idle, busy: foreground === null ? null : busy, tail }
+    } finally {
+      await foreground?.stop()
+    }
+  })
+  const backgrounds = (background?.hosts ?? []).map((host) => {
+    const all = traffic.toHost.get(host) ?? []
+    return host === foregroundHost ? difference(all, traffic.read) : all
+  })
+  return { ...value, backgrounds, foreground: traffic.read, pings: await probe.since(startedMs), cpuRatio }
 }

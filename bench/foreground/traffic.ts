@@ -4,7 +4,7 @@
  * Read in /proc of a process that is in the bridge's namespace: nothing is started for a sample, so that ten a second cost
  * the measured ones nothing. The port sees what the bottleneck let through, not what the origin has sent.
  */
-import { readFile } from 'node:fs/promises'
+import { readFileSync } from 'node:fs'
 import { systemClock } from '../../src/clock.ts'
 import type { Lab } from '../../test/lab/lab.ts'
 import type { LabProcess } from '../../test/lab/lab-process.ts'
@@ -36,10 +36,13 @@ export interface Reader {
 }
 
 /** Bytes by read(2), sockets included; null when the process has ended. */
-export async function readBytes(pid: number): Promise<number | null> {
-  const io = await readFile(`/proc/${pid}/io`, 'utf8').catch(() => '')
-  const found = /^rchar: (\d+)$/m.exec(io)?.[1]
-  return found === undefined ? null : Number(found)
+export function readBytes(pid: number): number | null {
+  try {
+    const found = /^rchar: (\d+)$/m.exec(readFileSync(`/proc/${pid}/io`, 'utf8'))?.[1]
+    return found === undefined ? null : Number(found)
+  } catch {
+    return null
+  }
 }
 
 export class TrafficMeter {
@@ -67,10 +70,9 @@ export class TrafficMeter {
     }
     while (!signal.aborted) {
       const reading = reader()
-      const [netDev, payload] = await Promise.all([
-        readFile(`/proc/${this.#resident.pid}/net/dev`, 'utf8'),
-        reading === null ? null : readBytes(reading.pid),
-      ])
+      // At once, not awaited: on a busy machine the clock would be read long after the counters.
+      const netDev = readFileSync(`/proc/${this.#resident.pid}/net/dev`, 'utf8')
+      const payload = reading === null ? null : readBytes(reading.pid)
       const atMs = machineMs()
       for (const [host, counters] of parsePorts(netDev)) {
         note(toHost, host, { atMs, bytes: counters.toHost })

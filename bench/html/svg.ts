@@ -52,7 +52,7 @@ export function niceTop(largest: number): number {
   if (largest <= 0) return TICKS
   const step = largest / TICKS
   const power = 10 ** Math.floor(Math.log10(step))
-  const factor = [1, 2, 2.5, 4, 5, 10].find((one) => one * power >= step * (1 - 1e-9)) ?? 10
+  const factor = [1, 1.2, 2, 2.5, 3, 4, 5, 6, 8, 10].find((one) => one * power >= step * (1 - 1e-9)) ?? 10
   return factor * power * TICKS
 }
 

@@ -36,6 +36,8 @@ void t.test('charts', async (t) => {
     t.equal(niceTop(0.9), 1)
     t.equal(niceTop(120), 125)
     t.equal(niceTop(50), 50)
+    t.equal(niceTop(51), 60)
+    t.equal(niceTop(27), 30)
   })
 
   await t.test('draw a line for each curve, also when there is nothing to draw', async (t) => {

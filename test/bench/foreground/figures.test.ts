@@ -66,6 +66,11 @@ void t.test('yielding', async (t) => {
     t.equal(yieldMs(seriesOf([40, 9700], [0, 300]), span(0, 10_000), LINE_MBIT), null)
   })
 
+  await t.test('is not the pause of who downloads in bursts', async (t) => {
+    const bursts = Array.from({ length: 5 }, () => [[0, 1000] as const, [50, 1000] as const]).flat()
+    t.equal(yieldMs(seriesOf(...bursts), span(0, 10_000), LINE_MBIT), null)
+  })
+
   await t.test('is at once for who has nothing', async (t) => {
     t.equal(yieldMs(seriesOf([0, 10_000]), span(0, 10_000), LINE_MBIT), 0)
   })
