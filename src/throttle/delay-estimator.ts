@@ -22,15 +22,19 @@ export interface DelayView {
   readonly baseMs: number
   /** Of the newest round trip; one that is not answered yet counts with its age when that is more. */
   readonly queueMs: number
-  /** The smaller of the last two: one late answer alone is noise. */
+  /** The smallest of the last two, or three where round trips scatter: late answers alone are noise, a queue stays. */
   readonly recentQueueMs: number
-  /** What nine of ten round trips stay below when nobody queues: less than this says nothing. */
-  readonly noiseMs: number
+  /** Of one less: sooner, for what is so much that it need not be looked at so long. */
+  readonly soonQueueMs: number
   /** Above: somebody else is in the queue, for as long as our own reading is the slowest part of our flow. */
   readonly thresholdMs: number
-  readonly isHot: boolean
-  readonly isCool: boolean
+  /** What nine of ten round trips stay below when nobody queues: less than this says nothing. */
+  readonly noiseMs: number
 }
+
+/** Scatters more than a cable and an idle machine do. */
+const NOISY_MS = 8
+const MAX_LAST = 3
 
 export class DelayEstimator {
   /** The least round trip of each minute, by number of the minute. */
@@ -38,7 +42,8 @@ export class DelayEstimator {
   readonly #quietMs: number[] = []
   #noiseMs = 0
   #recent: { readonly atMs: number; readonly rttMs: number }[] = []
-  #lastMs: readonly [number, number] | null = null
+  /** Newest first. */
+  #lastMs: readonly number[] = []
   #noiseThresholdMs: number = THRESHOLD_MS.min
   /** A bottleneck whose whole buffer is shorter than the threshold shows a competitor by less. */
   #shallowThresholdMs: number | null = null
@@ -48,7 +53,7 @@ export class DelayEstimator {
     const bucket = Math.floor(nowMs / BUCKET_MS)
     this.#minima.set(bucket, Math.min(rttMs, this.#minima.get(bucket) ?? Number.POSITIVE_INFINITY))
     for (const old of this.#minima.keys()) if (old <= bucket - BUCKETS) this.#minima.delete(old)
-    this.#lastMs = [rttMs, this.#lastMs?.[0] ?? rttMs]
+    this.#lastMs = [rttMs, ...this.#lastMs].slice(0, MAX_LAST)
     this.#recent = this.#recent.filter(({ atMs }) => nowMs - atMs < RECENT_MS).slice(-MAX_RECENT)
     this.#recent.push({ atMs: nowMs, rttMs })
     const queueMs = rttMs - this.#baseMs()
@@ -57,21 +62,19 @@ export class DelayEstimator {
 
   /** Null until there is a first answer. @param pendingMs age of a probe that is not answered yet; 0: none */
   view(pendingMs: number): DelayView | null {
-    if (this.#lastMs === null) return null
+    const [newest] = this.#lastMs
+    if (newest === undefined) return null
     const baseMs = this.#baseMs()
-    const [last, before] = this.#lastMs
-    const [newest, older] = pendingMs > last ? [pendingMs, last] : [last, before]
-    const queueMs = newest - baseMs
-    const recentQueueMs = Math.min(newest, older) - baseMs
-    const { thresholdMs } = this
+    const last = pendingMs > newest ? [pendingMs, ...this.#lastMs] : this.#lastMs
+    const count = this.#noiseMs > NOISY_MS ? MAX_LAST : MAX_LAST - 1
+    const queueOf = (samples: number) => Math.min(...last.slice(0, samples)) - baseMs
     return {
       baseMs,
-      queueMs,
-      recentQueueMs,
+      queueMs: queueOf(1),
+      recentQueueMs: queueOf(count),
+      soonQueueMs: queueOf(count - 1),
+      thresholdMs: this.thresholdMs,
       noiseMs: this.#noiseMs,
-      thresholdMs,
-      isHot: recentQueueMs > thresholdMs || queueMs > 2 * thresholdMs,
-      isCool: recentQueueMs < thresholdMs / 2 && queueMs < thresholdMs,
     }
   }
 
@@ -110,7 +113,7 @@ export class DelayEstimator {
     this.#quietMs.length = 0
     this.#noiseMs = 0
     this.#recent = []
-    this.#lastMs = null
+    this.#lastMs = []
     this.#noiseThresholdMs = THRESHOLD_MS.min
     this.#shallowThresholdMs = null
   }

@@ -51,6 +51,12 @@ const SAME_RATE_RATIO = 0.8
 /** No more comes although more is asked for: that is the line, or the origin. */
 const PLATEAU_STEP_MS = 400
 const PLATEAU_GROWTH = 1.15
+/** Read of what might be. */
+const OURS_RATIO = 0.5
+/** A start that finds the line full, and not by us, is no start. */
+const MAX_HOT_START_MS = 1500
+/** What was found at the start is believed after so long at that rate. */
+const CONFIRMED_MS = 2000
 /** Without a probe nothing warns us before the line is full: stay further below it. */
 const BLIND_USE_RATIO = 0.7
 /** What is heaped up in the kernel has to fill before the queue can empty: the less is read, the sooner. */
@@ -163,6 +169,8 @@ export class WanLaw {
   #yieldEndedMs = Number.NEGATIVE_INFINITY
   /** Own rate when the start last overshot. */
   #overshotRate: number | null = null
+  /** The capacity has held for a while: a yield is not its fault. */
+  #isConfirmed = false
   #probe: { untilMs: number; step: number } | null = null
   #probedMs = 0
   #probeEveryMs: number = PROBE_EVERY_MS.least
@@ -192,6 +200,7 @@ export class WanLaw {
   /** Goes on where another agent's law stands, or stood when it was last heard of. */
   adopt(state: WanState, nowMs: number): void {
     if (state.phase !== this.#phase) this.#enter(state.phase, nowMs)
+    this.#isConfirmed ||= state.capacityBytesPerSec !== null
     this.#rate = state.bytesPerSec
     this.#capacity = state.capacityBytesPerSec
     this.#lastMs = nowMs
@@ -211,7 +220,7 @@ export class WanLaw {
     this.#lastMs = nowMs
     if (passedMs > MAX_TICK_MS) return this.#wake(nowMs)
     if (isFirst) this.#enter(this.#phase, nowMs)
-    this.#coolSinceMs = sample.delay === null || sample.delay.isCool ? (this.#coolSinceMs ?? nowMs) : null
+    this.#coolSinceMs = sample.delay === null || isCool(sample.delay) ? (this.#coolSinceMs ?? nowMs) : null
     const dtSec = passedMs / 1000
     this.#growCeiling(nowMs, dtSec)
     let isRebase = false
@@ -258,7 +267,10 @@ export class WanLaw {
     if (delay !== null && this.#isOvershot(delay) && own > 0) {
       // Kernels that fill heap up a queue too, for a moment; a step now would tell nothing.
       this.#steppedMs = nowMs
-      if (!isFilling(sample) || this.#isHot(delay)) this.#overshoot(sample, own)
+      // Nor does it when something else than our rate is what limits.
+      const isOurs = own > OURS_RATIO * this.#rate
+      if (isOurs && (!isFilling(sample) || this.#isHot(delay))) this.#overshoot(sample, own)
+      else if (this.#isHot(delay) && nowMs - this.#enteredMs > MAX_HOT_START_MS) this.#giveWay(sample)
       return
     }
     if (this.#isPlateau(sample)) {
@@ -281,7 +293,7 @@ export class WanLaw {
     this.#overshotRate = own
     if (before !== null && own > before * SAME_RATE_RATIO && before > own * SAME_RATE_RATIO) {
       // What was read came in part out of the kernel; what came off the line was measured a moment ago, when less did.
-      const arrived = sample.arrivedBytesPerSec ?? own
+      const arrived = sample.arrivedBytesPerSec ?? Math.min(own, before) * TOO_FAST_RATIO
       this.#capacity = Math.min(own, Math.max(arrived, SAME_RATE_RATIO * own))
     }
     this.#rate = Math.min(own, this.#rate) * DRAIN_RATIO
@@ -307,7 +319,7 @@ export class WanLaw {
       this.#giveWay(sample)
       return
     }
-    if (delay === null || (delay.isCool && elapsedMs > delay.baseMs + 100)) {
+    if (delay === null || (isCool(delay) && elapsedMs > delay.baseMs + 100)) {
       this.#rate = AFTER_DRAIN_RATIO * (this.#capacity ?? this.#overshotRate ?? FIRST_RATE)
       this.#enter(this.#capacity === null ? 'startup' : 'cruise', nowMs)
       return
@@ -336,8 +348,9 @@ export class WanLaw {
       this.#giveWay(sample)
       return
     }
+    this.#isConfirmed ||= nowMs - this.#enteredMs > CONFIRMED_MS
     const target = this.#target(sample)
-    if (delay === null || delay.isCool) {
+    if (delay === null || isCool(delay)) {
       this.#rate = Math.min(target, this.#rate + capacity * APPROACH_RATIO_PER_SEC * dtSec)
       if (this.#rate >= target) this.#why = 'line'
     } else {
@@ -380,12 +393,22 @@ export class WanLaw {
     const found = bytesPerSec.last200Ms
     this.#endProbe(nowMs, found > PROBE_FOUND * capacity)
     if (found > PROBE_FOUND * capacity) {
+      const step = 1 + (probe.step - 1) * PROBE_STEP_GROWTH
       this.#capacity = found
-      this.#startProbe(sample, Math.min(MAX_PROBE_STEP, 1 + (probe.step - 1) * PROBE_STEP_GROWTH), found)
+      if (step <= MAX_PROBE_STEP) this.#startProbe(sample, step, found)
+      else this.#searchAnew(nowMs, found)
       return
     }
     if (found < capacity) this.#capacity = Math.max(found, capacity * 0.97)
     this.#rate = this.#target(sample)
+  }
+
+  /** The line is so much faster than was thought that it is looked for as at the start. */
+  #searchAnew(nowMs: number, from: number): void {
+    this.#capacity = null
+    this.#overshotRate = null
+    this.#rate = from
+    this.#enter('startup', nowMs)
   }
 
   /** A line that was not faster is tried less and less often. */
@@ -397,7 +420,7 @@ export class WanLaw {
 
   #giveWay(sample: WanSample): void {
     const { delay, bytesPerSec } = sample
-    const isQueue = delay !== null && !delay.isCool
+    const isQueue = delay !== null && !isCool(delay)
     const why = isQueue ? 'queue' : sample.isUserElsewhere ? 'user-elsewhere' : 'user-here'
     this.#rate = Math.min(this.#rate, bytesPerSec.last200Ms) * CUT_RATIO
     this.#probe = null
@@ -431,7 +454,7 @@ export class WanLaw {
     }
     const isUserThere = this.#isUserThere(sample)
     const isSteady = delaySpreadMs !== null && delaySpreadMs < REBASE_SPREAD_MS
-    if (!isUserThere && elapsedMs >= REBASE_AFTER_MS && isSteady && delay !== null && !delay.isCool) {
+    if (!isUserThere && elapsedMs >= REBASE_AFTER_MS && isSteady && delay !== null && !isCool(delay)) {
       this.#enteredMs = nowMs
       this.#coolSinceMs = null
       this.#holdMs = this.#level.holdMs
@@ -444,9 +467,8 @@ export class WanLaw {
     }
     if (this.#coolSinceMs !== null && nowMs - this.#coolSinceMs >= this.#holdMs) {
       this.#yieldEndedMs = nowMs
-      if (this.#capacity === null) {
-        this.#rate = FIRST_RATE
-        this.#enter('startup', nowMs)
+      if (this.#capacity === null || !this.#isConfirmed) {
+        this.#searchAnew(nowMs, Math.max(FIRST_RATE, (this.#capacity ?? 0) / 2))
         return false
       }
       this.#rate = Math.max(this.#rate, RAMP_FROM_RATIO * this.#capacity)
@@ -462,7 +484,7 @@ export class WanLaw {
       this.#relapse(sample)
       return
     }
-    if (delay !== null && (this.#isHot(delay) || delay.queueMs > 1.5 * this.#thresholdMs(delay))) {
+    if (delay !== null && (this.#isHot(delay) || delay.soonQueueMs > 1.5 * this.#thresholdMs(delay))) {
       this.#relapse(sample)
       return
     }
@@ -517,12 +539,12 @@ export class WanLaw {
 
   #isHot(delay: DelayView): boolean {
     const thresholdMs = this.#thresholdMs(delay)
-    return delay.recentQueueMs > thresholdMs || delay.queueMs > 2 * thresholdMs
+    return delay.recentQueueMs > thresholdMs || delay.soonQueueMs > 2 * thresholdMs
   }
 
   #isOvershot(delay: DelayView): boolean {
     const leastMs = Math.max(OVERSHOT_RATIO * this.#thresholdMs(delay), OVERSHOT_NOISE_FACTOR * delay.noiseMs)
-    return delay.recentQueueMs > leastMs || delay.queueMs > 2 * leastMs
+    return delay.recentQueueMs > leastMs || delay.soonQueueMs > 2 * leastMs
   }
 
   #thresholdMs(delay: DelayView): number {
@@ -544,4 +566,9 @@ export class WanLaw {
 
 function isFilling({ arrivedBytesPerSec, bytesPerSec }: WanSample): boolean {
   return arrivedBytesPerSec !== null && arrivedBytesPerSec > FILLING_RATIO * bytesPerSec.last200Ms
+}
+
+/** What queues is nothing to speak of. */
+function isCool({ recentQueueMs, thresholdMs }: DelayView): boolean {
+  return recentQueueMs < thresholdMs / 2
 }

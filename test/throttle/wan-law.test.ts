@@ -162,7 +162,7 @@ t.test('what is known of arrivals helps, and is not needed', async (t) => {
   const line = new Line({ mbit: 50, rttMs: 20, fifoMs: 250 })
   const background = new Background(line)
   background.isArrivalKnown = false
-  run(line, [background], 12_000)
+  run(line, [background], 20_000)
   const bytes = readWhile(background.flow, () => run(line, [background], 6000))
   t.ok(bytes / (6 * line.bytesPerSec) > 0.7, 'macOS and Windows use the line too')
 })
