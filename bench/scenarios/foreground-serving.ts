@@ -33,7 +33,7 @@ const LAN_MBIT = 100
 const WAN_MBIT = 200
 /** More than both links of the neighbours carry in a run. */
 const CONTENT_BYTES = 768 * MIB
-const PHASES = { startUpMs: 4000, idleMs: 4000, busyMs: 10_000, restMs: 5000 }
+const PHASES = { startUpMs: 6000, idleMs: 4000, busyMs: 10_000, restMs: 5000 }
 const ALONE_PHASES = { startUpMs: 0, idleMs: 4000, busyMs: 10_000, restMs: 1000 }
 
 async function userFlow({ lab }: BenchLab, direction: 'up' | 'down', lengthMs: number): Promise<Span> {
@@ -90,9 +90,9 @@ function chartsOfServing(name: string, record: ServingRecord): readonly CurveCha
   const { sent, up, down, pings } = record
   return [
     flowsChart(name, span, [
-      ['all that leaves the machine', sent],
-      ['upload of its user', up.series],
-      ['download of its user', down.series],
+      ['sent by the machine', sent],
+      ['upload', up.series],
+      ['download', down.series],
     ]),
     latencyChart(name, span, [['round trip of a ping', pingValues(pings)]]),
   ]
