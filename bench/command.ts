@@ -27,7 +27,7 @@ const USAGE = `npm run bench -- SCENARIO... [options]      all: every scenario
 export class UsageError extends Error {}
 
 function usageError(problem: string, known: readonly Scenario[]): UsageError {
-  const list = known.map(({ name, title }) => `  ${name.padEnd(14)} ${title}`).join('\n')
+  const list = known.map(({ name, title }) => `  ${name.padEnd(18)} ${title}`).join('\n')
   return new UsageError(`${problem}\n\n${USAGE}\n${list}`)
 }
 

@@ -4,6 +4,7 @@
  */
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Lab } from '../../test/lab/lab.ts'
 import type { LabProcess } from '../../test/lab/lab-process.ts'
 import type { BenchLab } from '../bench-lab.ts'
 import { ARIA2C_FLAGS } from '../contenders.ts'
@@ -32,35 +33,78 @@ function startedOf(processes: readonly LabProcess[]): Started {
   return { processes, costPids: processes.map(({ pid }) => pid) }
 }
 
-interface CommandTool {
-  readonly name: string
-  /** Of the host: a command that writes to the file, which is relative to where it runs. */
-  readonly command: (url: string, file: string) => readonly [tool: string, ...args: string[]]
+/** A command of a host that writes to the file, which is relative to where it runs. */
+export type CommandOf = (file: string) => readonly [tool: string, ...args: string[]]
+
+/** The same command on each host. */
+export function commandBackground(lab: Lab, hosts: readonly number[], commandOf: CommandOf): Background {
+  const running: LabProcess[] = []
+  const files = hosts.map((host) => `background-${host}`)
+  const start = () => {
+    for (const [at, host] of hosts.entries()) {
+      const [tool, ...args] = commandOf(files[at] ?? '')
+      running.push(lab.spawn(host, tool, args, { stdout: 'ignore' }))
+    }
+    return startedOf(running)
+  }
+  const end = async () => {
+    await Promise.all(running.map((one) => one.kill('SIGKILL')))
+    const left = files.flatMap((file) => [file, `${file}.aria2`])
+    await Promise.all(left.map((file) => rm(join(lab.stateDir, file), { force: true })))
+  }
+  return { start, end }
 }
 
-function commandTool({ lab, newUrl }: BenchLab, bytes: number, { name, command }: CommandTool): BackgroundTool {
-  const prepare = (hosts: readonly number[]) => {
-    const running: LabProcess[] = []
-    const files = hosts.map((host) => `background-${host}`)
-    const start = () => {
-      for (const [at, host] of hosts.entries()) {
-        const [tool, ...args] = command(newUrl(bytes), files[at] ?? '')
-        running.push(lab.spawn(host, tool, args, { stdout: 'ignore' }))
-      }
-      return startedOf(running)
-    }
-    const end = async () => {
-      await Promise.all(running.map((one) => one.kill('SIGKILL')))
-      const left = files.flatMap((file) => [file, `${file}.aria2`])
-      await Promise.all(left.map((file) => rm(join(lab.stateDir, file), { force: true })))
-    }
-    return Promise.resolve({ start, end })
+export interface AgentsOptions {
+  /** Of this run: no other installation has it. */
+  readonly name: string
+  readonly hosts: readonly number[]
+  /** How many others each shall see before anything is measured. */
+  readonly peers: number
+  /** What the next one fetches. */
+  readonly urlOf: () => string
+}
+
+/** `fetch --priority normal` through a daemon on each host, freshly installed: it knows nothing of the line. */
+export async function agentsBackground({ agent }: BenchLab, options: AgentsOptions): Promise<Background> {
+  const { name, hosts, peers, urlOf } = options
+  const agents = await Promise.all(hosts.map((host) => agent(host, { name: `${name}-${host}` })))
+  const commands: LabProcess[] = []
+  const end = async () => {
+    await Promise.all(commands.map((one) => one.kill('SIGKILL')))
+    await Promise.all(agents.filter((one) => one.isRunning).map((one) => one.killDaemon()))
+    await Promise.all(agents.map((one) => rm(one.homeDir, { recursive: true, force: true })))
   }
+  try {
+    await Promise.all(agents.map((one) => one.startDaemon()))
+    for (const one of agents) await one.waitForPeers(peers)
+  } catch (error) {
+    await end()
+    throw error
+  }
+  const start = () => {
+    const args = ['--priority', 'normal']
+    for (const one of agents) commands.push(one.startFetch(urlOf(), { target: 'background', args }))
+    return startedOf([...agents.map((one) => one.daemon), ...commands])
+  }
+  return { start, end }
+}
+
+type UrlCommandOf = (url: string, file: string) => ReturnType<CommandOf>
+
+interface CommandTool {
+  readonly name: string
+  readonly commandOf: UrlCommandOf
+}
+
+function commandTool({ lab, newUrl }: BenchLab, bytes: number, { name, commandOf }: CommandTool): BackgroundTool {
+  const prepare = (hosts: readonly number[]) =>
+    Promise.resolve(commandBackground(lab, hosts, (file) => commandOf(newUrl(bytes), file)))
   return { name, prepare }
 }
 
 export function curlTool(benchLab: BenchLab, bytes: number): BackgroundTool {
-  return commandTool(benchLab, bytes, { name: 'curl', command: (url, file) => ['curl', '-sSf', '-o', file, url] })
+  return commandTool(benchLab, bytes, { name: 'curl', commandOf: (url, file) => ['curl', '-sSf', '-o', file, url] })
 }
 
 /** Somebody who knows the line would do this. */
@@ -68,40 +112,21 @@ export function limitedCurlTool(benchLab: BenchLab, bytes: number, limitMbit: nu
   const limit = String(Math.round(limitMbit * 125_000))
   return commandTool(benchLab, bytes, {
     name: `curl --limit-rate ${limitMbit} Mbit/s`,
-    command: (url, file) => ['curl', '-sSf', '--limit-rate', limit, '-o', file, url],
+    commandOf: (url, file) => ['curl', '-sSf', '--limit-rate', limit, '-o', file, url],
   })
 }
 
 export function aria2cTool(benchLab: BenchLab, bytes: number): BackgroundTool {
-  const command: CommandTool['command'] = (url, file) => ['aria2c', ...ARIA2C_FLAGS, '-o', file, url]
-  return commandTool(benchLab, bytes, { name: 'aria2c -x4', command })
+  const commandOf: UrlCommandOf = (url, file) => ['aria2c', ...ARIA2C_FLAGS, '-o', file, url]
+  return commandTool(benchLab, bytes, { name: 'aria2c -x4', commandOf })
 }
 
-/** `shorthaul fetch --priority normal` through a daemon on each host, freshly installed: it knows nothing of the line. */
 export function shorthaulTool(benchLab: BenchLab, bytes: number): BackgroundTool {
   let count = 0
-  const prepare = async (hosts: readonly number[]) => {
+  const prepare = (hosts: readonly number[]) => {
     count += 1
-    const agents = await Promise.all(hosts.map((host) => benchLab.agent(host, { name: `background-${count}-${host}` })))
-    const commands: LabProcess[] = []
-    const end = async () => {
-      await Promise.all(commands.map((one) => one.kill('SIGKILL')))
-      await Promise.all(agents.filter((one) => one.isRunning).map((one) => one.killDaemon()))
-      await Promise.all(agents.map((one) => rm(one.homeDir, { recursive: true, force: true })))
-    }
-    try {
-      await Promise.all(agents.map((one) => one.startDaemon()))
-      for (const one of agents) await one.waitForPeers(agents.length - 1)
-    } catch (error) {
-      await end()
-      throw error
-    }
-    const start = () => {
-      const args = ['--priority', 'normal']
-      for (const one of agents) commands.push(one.startFetch(benchLab.newUrl(bytes), { target: 'background', args }))
-      return startedOf([...agents.map((one) => one.daemon), ...commands])
-    }
-    return { start, end }
+    const urlOf = () => benchLab.newUrl(bytes)
+    return agentsBackground(benchLab, { name: `background-${count}`, hosts, peers: hosts.length - 1, urlOf })
   }
   return { name: 'shorthaul, normal', prepare }
 }

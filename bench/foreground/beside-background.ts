@@ -28,7 +28,9 @@ export interface Observed<T> {
 
 function expectRunning(processes: readonly LabProcess[]): void {
   const one = processes.find(({ ended }) => ended !== undefined)
-  if (one) throw new Error(`The background ended with ${one.ended?.code}: ${one.stderr.slice(-2000)}`)
+  if (!one) return
+  const told = `${one.lines.at(-1) ?? ''}\n${one.stderr.slice(-2000)}`
+  throw new Error(`The background ended with ${one.ended?.code}: ${told}`)
 }
 
 /** @throws Error when the background ends before the work does. */

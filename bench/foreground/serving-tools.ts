@@ -1,12 +1,9 @@
 /** Neighbours that take a big file from one machine, as fast as they may, without ever having it whole in a run. */
-import { rm } from 'node:fs/promises'
-import { join } from 'node:path'
 import type { AgentHost } from '../../test/lab/agent-host.ts'
-import type { LabProcess } from '../../test/lab/lab-process.ts'
 import type { BenchLab } from '../bench-lab.ts'
 import { FETCH_TIMEOUT_MS } from '../contenders.ts'
 import { nginxPids, startFileServer } from '../nginx.ts'
-import type { Background } from './backgrounds.ts'
+import { agentsBackground, type Background, commandBackground } from './backgrounds.ts'
 
 const FILE = 'served'
 
@@ -37,50 +34,26 @@ export async function nginxServing({ lab }: BenchLab, content: ServedContent): P
   const nginx = await startFileServer(lab, seeder.host, seeder.homeDir)
   const costPids = await nginxPids(nginx)
   const prepare = (): Promise<Background> => {
-    const commands: LabProcess[] = []
-    const files = neighbours.map((host) => `taken-${host}`)
-    const start = () => {
-      for (const [at, host] of neighbours.entries()) {
-        commands.push(lab.spawn(host, 'curl', ['-sSfk', '-o', files[at] ?? '', `${nginx.url}/${FILE}`]))
-      }
-      return { processes: commands, costPids }
-    }
-    const end = async () => {
-      await Promise.all(commands.map((one) => one.kill('SIGKILL')))
-      await Promise.all(files.map((file) => rm(join(lab.stateDir, file), { force: true })))
-    }
-    return Promise.resolve({ start, end })
+    const url = `${nginx.url}/${FILE}`
+    const taking = commandBackground(lab, neighbours, (file) => ['curl', '-sSfk', '-o', file, url])
+    return Promise.resolve({ ...taking, start: () => ({ ...taking.start(), costPids }) })
   }
   return { name: 'nginx to curl', prepare }
 }
 
-/** Daemons freshly installed each time, which have nothing yet. */
+/** Daemons that have nothing yet. */
 export function shorthaulServing(benchLab: BenchLab, content: ServedContent): ServingTool {
   const { seeder, url, neighbours } = content
   let count = 0
   const prepare = async (): Promise<Background> => {
     count += 1
-    const agents = await Promise.all(neighbours.map((host) => benchLab.agent(host, { name: `taker-${count}-${host}` })))
-    const commands: LabProcess[] = []
-    const end = async () => {
-      await Promise.all(commands.map((one) => one.kill('SIGKILL')))
-      await Promise.all(agents.filter((one) => one.isRunning).map((one) => one.killDaemon()))
-      await Promise.all(agents.map((one) => rm(one.homeDir, { recursive: true, force: true })))
-    }
-    try {
-      await Promise.all(agents.map((one) => one.startDaemon()))
-      for (const one of agents) await one.waitForPeers(agents.length)
-    } catch (error) {
-      await end()
-      throw error
-    }
+    const others = { hosts: neighbours, peers: neighbours.length, urlOf: () => url }
+    const taking = await agentsBackground(benchLab, { name: `taker-${count}`, ...others })
     const start = () => {
-      const args = ['--priority', 'normal']
-      for (const one of agents) commands.push(one.startFetch(url, { target: FILE, args }))
-      const processes = [seeder.daemon, ...agents.map((one) => one.daemon), ...commands]
+      const processes = [...taking.start().processes, seeder.daemon]
       return { processes, costPids: [seeder.daemon.pid] }
     }
-    return { start, end }
+    return { ...taking, start }
   }
   return { name: 'shorthaul to shorthaul', prepare }
 }

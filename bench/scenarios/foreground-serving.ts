@@ -6,6 +6,7 @@
 import { systemClock } from '../../src/clock.ts'
 import { type BenchLab, withLab } from '../bench-lab.ts'
 import { besideBackground } from '../foreground/beside-background.ts'
+import { flowsChart, latencyChart, pingValues } from '../foreground/charts.ts'
 import type { Flow } from '../foreground/figures.ts'
 import { startForeground } from '../foreground/foreground-flow.ts'
 import { LatencyProbe } from '../foreground/latency-probe.ts'
@@ -19,8 +20,9 @@ import {
 } from '../foreground/serving-figures.ts'
 import { nginxServing, raiseSeeder, type ServingTool, shorthaulServing } from '../foreground/serving-tools.ts'
 import { isChosen, isInstalled, versionsOf } from '../foreground/setting.ts'
+import type { Stage } from '../foreground/timeline.ts'
 import { TrafficMeter } from '../foreground/traffic.ts'
-import { type BenchOptions, MIB, type Row, type Scenario, type ScenarioResult } from '../scenario.ts'
+import { type BenchOptions, type CurveChart, MIB, type Row, type Scenario, type ScenarioResult } from '../scenario.ts'
 
 const SERVING_HOST = 1
 const NEIGHBOURS = [2, 3]
@@ -31,14 +33,8 @@ const LAN_MBIT = 100
 const WAN_MBIT = 200
 /** More than both links of the neighbours carry in a run. */
 const CONTENT_BYTES = 768 * MIB
-const PHASES = { startUpMs: 4000, idleMs: 4000, busyMs: 10_000, restMs: 5000 }
+const PHASES = { startUpMs: 6000, idleMs: 4000, busyMs: 10_000, restMs: 5000 }
 const ALONE_PHASES = { startUpMs: 0, idleMs: 4000, busyMs: 10_000, restMs: 1000 }
-
-interface Stage {
-  readonly benchLab: BenchLab
-  readonly meter: TrafficMeter
-  readonly probe: LatencyProbe
-}
 
 async function userFlow({ lab }: BenchLab, direction: 'up' | 'down', lengthMs: number): Promise<Span> {
   const serverAddress = lab.hostAddress(USER_PEER)
@@ -89,12 +85,28 @@ async function toolsOf(benchLab: BenchLab, only: string | null): Promise<readonl
   return [...nginx, shorthaulServing(benchLab, content)].filter(({ name }) => isChosen(name, only))
 }
 
-async function measure(benchLab: BenchLab, { runs, say, only }: BenchOptions): Promise<readonly Row[]> {
+function chartsOfServing(name: string, record: ServingRecord): readonly CurveChart[] {
+  const span = { fromMs: record.idle.fromMs, toMs: record.down.busy.toMs }
+  const { sent, up, down, pings } = record
+  return [
+    flowsChart(name, span, [
+      ['sent by the machine', sent],
+      ['upload', up.series],
+      ['download', down.series],
+    ]),
+    latencyChart(name, span, [['round trip of a ping', pingValues(pings)]]),
+  ]
+}
+
+type Found = Pick<ScenarioResult, 'rows' | 'curves'>
+
+async function measure(benchLab: BenchLab, { runs, say, only }: BenchOptions): Promise<Found> {
   const { lab } = benchLab
   const tools = await toolsOf(benchLab, only)
   const route = { host: SERVING_HOST, echo: USER_PEER, echoAddress: lab.hostAddress(USER_PEER) }
   const stage = { benchLab, meter: TrafficMeter.open(lab), probe: await LatencyProbe.open(lab, route) }
   const all = [null, ...tools].map((tool) => ({ tool, name: tool?.name ?? 'nobody', figures: [] as ServingFigures[] }))
+  const curves: CurveChart[] = []
   for (let run = 1; run <= runs; run++) {
     let alone: ServingRecord | undefined
     for (const { tool, name, figures } of all) {
@@ -102,12 +114,16 @@ async function measure(benchLab: BenchLab, { runs, say, only }: BenchOptions): P
       alone ??= record
       const found = servingFiguresOf(record, alone)
       figures.push(found)
+      if (run === runs && tool !== null) curves.push(...chartsOfServing(name, record))
       const { idleServedMbit, idleAddedMedianMs, uploadKeptRatio, downloadKeptRatio } = servingColumns([found])
       const kept = `upload kept ${uploadKeptRatio}, download kept ${downloadKeptRatio}`
       say(`run ${run} of ${runs}: ${name}: serves ${idleServedMbit} Mbit/s, +${idleAddedMedianMs} ms; ${kept}`)
     }
   }
-  return all.map(({ name, figures }) => ({ serving: name, runs: figures.length, ...servingColumns(figures) }))
+  const rowOf = ({ name, figures }: (typeof all)[number]): Row => {
+    return { serving: name, runs: figures.length, ...servingColumns(figures) }
+  }
+  return { rows: all.map(rowOf), curves }
 }
 
 async function run(options: BenchOptions): Promise<ScenarioResult> {
@@ -120,8 +136,7 @@ async function run(options: BenchOptions): Promise<ScenarioResult> {
   ]
   if (!isInstalled('iperf3')) return { rows: [], remarks }
   const hosts = { hosts: USER_PEER, downMbit: WAN_MBIT, upMbit: WAN_MBIT }
-  const rows = await withLab(hosts, (benchLab) => measure(benchLab, options))
-  return { rows, remarks }
+  return { ...(await withLab(hosts, (benchLab) => measure(benchLab, options))), remarks }
 }
 
 const LABELS = ['serving']

@@ -10,6 +10,7 @@ import type { LabProcess } from '../../test/lab/lab-process.ts'
 import { type BenchLab, withLab } from '../bench-lab.ts'
 import { type BackgroundTool, curlTool, shorthaulTool } from '../foreground/backgrounds.ts'
 import { besideBackground } from '../foreground/beside-background.ts'
+import { flowsChart, latencyChart } from '../foreground/charts.ts'
 import { machineMs } from '../foreground/machine-clock.ts'
 import type { Span } from '../foreground/series.ts'
 import { isChosen, versionsOf, wanSettingOf } from '../foreground/setting.ts'
@@ -23,7 +24,7 @@ import {
   webColumns,
   webFiguresOf,
 } from '../foreground/web-figures.ts'
-import type { BenchOptions, Scenario, ScenarioResult } from '../scenario.ts'
+import type { BenchOptions, CurveChart, Scenario, ScenarioResult } from '../scenario.ts'
 
 const [BACKGROUND_HOST, USER_HOST] = [1, 2] as const
 const OBJECT_BYTES = 500_000
@@ -78,6 +79,17 @@ async function playWeb(
   return { ...value, background: traffic.toHost.get(BACKGROUND_HOST) ?? [], cpuRatio }
 }
 
+function chartsOfWeb(name: string, { web, call, background, visits, packets }: WebRecord): readonly CurveChart[] {
+  const span = { fromMs: web.fromMs, toMs: call.toMs }
+  return [
+    flowsChart(name, span, [['background', background]]),
+    latencyChart(name, span, [
+      ['time of an object', visits.map(({ startedMs, durationMs }) => [startedMs, durationMs] as const)],
+      ['delay of the call', packets.map(({ sentMs, delayMs }) => [sentMs, delayMs] as const)],
+    ]),
+  ]
+}
+
 async function run(options: BenchOptions): Promise<ScenarioResult> {
   const { runs, say, only } = options
   const setting = wanSettingOf(options)
@@ -88,6 +100,7 @@ async function run(options: BenchOptions): Promise<ScenarioResult> {
     `then a call of 64 kbit/s from the origin for ${PHASES.callMs / 1000} s; its delay is of one way, added to that of the empty line`,
     'cpuRatio: of a core, all processes of the background, from its start',
   ]
+  const curves: CurveChart[] = []
   const rows = await withLab({ hosts: USER_HOST, ...setting.lab }, async (benchLab) => {
     const meter = TrafficMeter.open(benchLab.lab)
     const tools = [curlTool(benchLab, setting.endlessBytes), shorthaulTool(benchLab, setting.endlessBytes)]
@@ -100,6 +113,7 @@ async function run(options: BenchOptions): Promise<ScenarioResult> {
         alone ??= record
         const found = webFiguresOf(record, alone)
         figures.push(found)
+        if (run === runs && tool !== null) curves.push(...chartsOfWeb(name, record))
         const { objectMedianMs, objectP95Ms, callLostRatio, callAddedP95Ms } = webColumns([found])
         const call = `call loses ${callLostRatio}, p95 +${callAddedP95Ms} ms`
         say(`run ${run} of ${runs}: ${name}: object ${objectMedianMs} ms, p95 ${objectP95Ms} ms; ${call}`)
@@ -107,7 +121,7 @@ async function run(options: BenchOptions): Promise<ScenarioResult> {
     }
     return all.map(({ name, figures }) => ({ background: name, runs: figures.length, ...webColumns(figures) }))
   })
-  return { rows, remarks }
+  return { rows, remarks, curves }
 }
 
 const LABELS = ['background']

@@ -72,6 +72,25 @@ void t.test('the lab itself', { skip }, async (t) => {
     t.equal((await origin.totals()).contentBytes, bytes)
   })
 
+  await t.test('the origin sends by another congestion control from when it is told to', async (t) => {
+    const used = async (port: number) => {
+      const listener = lab.spawn('origin', process.execPath, [
+        '-e',
+        `require('net').createServer().listen(${port}, '0.0.0.0', () => console.log('on'))`,
+      ])
+      await listener.waitForLine((line) => line === 'on', { timeoutMs: 10_000 })
+      const dialer = lab.spawn(1, 'bash', ['-c', `exec 3<>/dev/tcp/${lab.originAddress}/${port}; echo on; sleep 60`])
+      await dialer.waitForLine((line) => line === 'on', { timeoutMs: 10_000 })
+      const { stdout } = await lab.exec('origin', 'ss', ['-tiHn', 'sport', '=', String(port)])
+      await Promise.all([dialer.kill('SIGKILL'), listener.kill('SIGKILL')])
+      return stdout
+    }
+    t.match(await used(7001), / cubic /)
+    await lab.setCongestionControl('reno')
+    t.match(await used(7002), / reno /)
+    await lab.setCongestionControl('cubic')
+  })
+
   await t.test('links, partition and isolation cut what they say, and heal', async (t) => {
     t.ok(await reaches(1, 2))
     await lab.isolate([1, 2])
