@@ -27,6 +27,7 @@ export function createProgram(): Command {
   addDaemon(program)
   addDemo(program)
   addStatus(program)
+  addThrottle(program)
   addPeers(program)
   addCache(program)
   addBranch(program)
@@ -98,6 +99,20 @@ function addPeers(program: Command): void {
     .action(async (_options: unknown, command: Command) => {
       const { peersVerb } = await import('./peers.ts')
       await peersVerb(command.optsWithGlobals<GlobalOptions>())
+    })
+}
+
+function addThrottle(program: Command): void {
+  program
+    .command('throttle')
+    .description('How background transfers yield to people on this line')
+    .command('watch')
+    .description(
+      'Draw rate, line, queue, others and caps live; Ctrl-C ends it; a line for each moment without a terminal',
+    )
+    .action(async (_options: unknown, command: Command) => {
+      const { watchVerb } = await import('./throttle.ts')
+      await watchVerb(command.optsWithGlobals<GlobalOptions>())
     })
 }
 

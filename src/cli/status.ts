@@ -5,6 +5,7 @@ import type { LedgerTotals } from '../metrics/ledger.ts'
 import { printable, readStatus, remarkVersion, shortKey, withAgent } from './agent-view.ts'
 import { type GlobalOptions, loadCliConfig } from './context.ts'
 import { alignRight, createOutput, formatTable } from './output.ts'
+import { throttleRows } from './throttle-view.ts'
 
 const MAX_NAMES = 8
 
@@ -52,6 +53,7 @@ export function formatStatus(status: AgentStatus): string {
       'active',
       `${count(status.activeFetches, 'fetch', 'fetches')}, ${count(status.activeUploads, 'upload', 'uploads')} to neighbours`,
     ],
+    ...throttleRows(status.throttle),
     ['data', status.dataDir],
   ])
   const moved = alignRight([['', 'today', 'in all'], ...ROWS.map(([name, show]) => [name, show(today), show(total)])])

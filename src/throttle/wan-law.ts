@@ -314,6 +314,7 @@ export class WanLaw {
   /** What we heaped up, in the queue and in the kernel, goes before anything is concluded from a queue. */
   #drain(sample: WanSample): void {
     const { nowMs, delay } = sample
+    this.#why = 'starting'
     const elapsedMs = nowMs - this.#enteredMs
     if (this.#isUserThere(sample)) {
       this.#giveWay(sample)
