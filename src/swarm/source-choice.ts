@@ -63,6 +63,17 @@ const SCAN_LIMIT = 2048
  */
 const SHUFFLED_POSITIONS = 32
 
+interface Candidate {
+  readonly index: number
+  readonly key: number
+}
+
+/** A peer that may be asked for more, and what it is asked for already. */
+interface Free {
+  readonly peer: PeerView
+  load: number
+}
+
 export function chooseSources(state: PlanState, options: { limits: PlanLimits; random: Random }): Decision[] {
   const { limits } = options
   const decisions: Decision[] = []
@@ -88,26 +99,24 @@ function choosePeers(
   options: { limits: PlanLimits; random: Random; room: number; decided: (decision: Decision) => void },
 ): void {
   const { limits, random } = options
-  const candidates = shuffled(state, random)
+  const candidates = candidatesOf(state, random)
   if (candidates.length === 0) return
-  const free = new Map<AgentKey, { readonly peer: PeerView; load: number }>()
+  const free: Free[] = []
   for (const peer of state.peers) {
     if (peer.state === 'ready' && peer.inFlightCount < limits.perPeerInFlight) {
-      free.set(peer.key, { peer, load: peer.inFlightCount })
+      free.push({ peer, load: peer.inFlightCount })
     }
   }
-  if (free.size === 0) return
   let room = options.room
-  for (const index of candidates) {
-    if (room <= 0 || free.size === 0) return
-    const chosen = choosePeer(
-      [...free.values()].filter(({ peer }) => peer.holds.has(index)),
-      random,
-    )
-    if (!chosen) continue // its holders are busy: waited for, never asked of the origin meanwhile
-    options.decided({ source: 'peer', index, peer: chosen.peer.key })
-    room--
-    if (++chosen.load >= limits.perPeerInFlight) free.delete(chosen.peer.key)
+  for (let start = 0; start < candidates.length; start += SHUFFLED_POSITIONS) {
+    for (const { index } of inOrder(candidates, start)) {
+      if (room <= 0 || free.length === 0) return
+      const chosen = choosePeer(free, { index, random })
+      if (!chosen) continue // its holders are busy: waited for, never asked of the origin meanwhile
+      options.decided({ source: 'peer', index, peer: chosen.peer.key })
+      room--
+      if (++chosen.load >= limits.perPeerInFlight) free.splice(free.indexOf(chosen), 1)
+    }
   }
 }
 
@@ -120,28 +129,36 @@ function* within(state: PlanState, set: PositionSet): Generator<number> {
   }
 }
 
-function shuffled(state: PlanState, random: Random): number[] {
-  const candidates: { readonly index: number; readonly key: number }[] = []
-  for (const index of within(state, state.available)) {
-    if (!state.isKnown(index) || state.cached.has(index) || state.awaited.has(index)) continue
-    candidates.push({ index, key: Math.floor(candidates.length / SHUFFLED_POSITIONS) + random() })
+/** In order of position. */
+function candidatesOf(state: PlanState, random: Random): Candidate[] {
+  const { missing, available, cached, awaited } = state
+  const candidates: Candidate[] = []
+  let scanned = 0
+  for (let index = missing.nextCommon(available, 0); index !== -1; index = missing.nextCommon(available, index + 1)) {
+    if (index >= state.windowEnd || scanned++ >= SCAN_LIMIT) break
+    if (!state.isKnown(index) || cached.has(index) || awaited.has(index)) continue
+    candidates.push({ index, key: random() })
   }
-  return candidates.sort((a, b) => a.key - b.key).map(({ index }) => index)
+  return candidates
+}
+
+/** The next few, in random order. Few of many are ever looked at: what is not is not sorted. */
+function inOrder(candidates: readonly Candidate[], start: number): Candidate[] {
+  return candidates.slice(start, start + SHUFFLED_POSITIONS).sort((a, b) => a.key - b.key)
 }
 
 /**
- * Weighted by rate over queue, with a random factor of 1 to 2 so that agents that see the same state do not all run to
- * the same holder.
+ * Of those who hold the position. Weighted by rate over queue, with a random factor of 1 to 2 so that agents that see the
+ * same state do not all run to the same holder.
  */
-function choosePeer<Free extends { readonly peer: PeerView; readonly load: number }>(
-  candidates: readonly Free[],
-  random: Random,
-): Free | undefined {
+function choosePeer(free: readonly Free[], options: { index: number; random: Random }): Free | undefined {
+  const { index, random } = options
   let best: Free | undefined
   let bestScore = -1
-  for (const candidate of candidates) {
-    const rate = candidate.peer.bytesPerSec ?? UNMEASURED_BYTES_PER_SEC
-    const score = (rate / (1 + candidate.load)) * (1 + random())
+  for (const candidate of free) {
+    const { peer, load } = candidate
+    if (!peer.holds.has(index)) continue
+    const score = ((peer.bytesPerSec ?? UNMEASURED_BYTES_PER_SEC) / (1 + load)) * (1 + random())
     if (score > bestScore) {
       best = candidate
       bestScore = score
