@@ -68,12 +68,6 @@ interface Candidate {
   readonly key: number
 }
 
-/** A peer that may be asked for more, and what it is asked for already. */
-interface Free {
-  readonly peer: PeerView
-  load: number
-}
-
 export function chooseSources(state: PlanState, options: { limits: PlanLimits; random: Random }): Decision[] {
   const { limits } = options
   const decisions: Decision[] = []
@@ -101,21 +95,19 @@ function choosePeers(
   const { limits, random } = options
   const candidates = candidatesOf(state, random)
   if (candidates.length === 0) return
-  const free: Free[] = []
-  for (const peer of state.peers) {
-    if (peer.state === 'ready' && peer.inFlightCount < limits.perPeerInFlight) {
-      free.push({ peer, load: peer.inFlightCount })
-    }
-  }
+  const free = state.peers.filter((peer) => peer.state === 'ready' && peer.inFlightCount < limits.perPeerInFlight)
+  const asked = new Map<PeerView, number>()
+  const loadOf = (peer: PeerView) => peer.inFlightCount + (asked.get(peer) ?? 0)
   let room = options.room
   for (let start = 0; start < candidates.length; start += SHUFFLED_POSITIONS) {
     for (const { index } of inOrder(candidates, start)) {
       if (room <= 0 || free.length === 0) return
-      const chosen = choosePeer(free, { index, random })
-      if (!chosen) continue // its holders are busy: waited for, never asked of the origin meanwhile
-      options.decided({ source: 'peer', index, peer: chosen.peer.key })
+      const peer = choosePeer(free, { index, loadOf, random })
+      if (!peer) continue // its holders are busy: waited for, never asked of the origin meanwhile
+      options.decided({ source: 'peer', index, peer: peer.key })
       room--
-      if (++chosen.load >= limits.perPeerInFlight) free.splice(free.indexOf(chosen), 1)
+      asked.set(peer, (asked.get(peer) ?? 0) + 1)
+      if (loadOf(peer) >= limits.perPeerInFlight) free.splice(free.indexOf(peer), 1)
     }
   }
 }
@@ -131,12 +123,9 @@ function* within(state: PlanState, set: PositionSet): Generator<number> {
 
 /** In order of position. */
 function candidatesOf(state: PlanState, random: Random): Candidate[] {
-  const { missing, available, cached, awaited } = state
   const candidates: Candidate[] = []
-  let scanned = 0
-  for (let index = missing.nextCommon(available, 0); index !== -1; index = missing.nextCommon(available, index + 1)) {
-    if (index >= state.windowEnd || scanned++ >= SCAN_LIMIT) break
-    if (!state.isKnown(index) || cached.has(index) || awaited.has(index)) continue
+  for (const index of within(state, state.available)) {
+    if (!state.isKnown(index) || state.cached.has(index) || state.awaited.has(index)) continue
     candidates.push({ index, key: random() })
   }
   return candidates
@@ -151,16 +140,18 @@ function inOrder(candidates: readonly Candidate[], start: number): Candidate[] {
  * Of those who hold the position. Weighted by rate over queue, with a random factor of 1 to 2 so that agents that see the
  * same state do not all run to the same holder.
  */
-function choosePeer(free: readonly Free[], options: { index: number; random: Random }): Free | undefined {
-  const { index, random } = options
-  let best: Free | undefined
+function choosePeer(
+  free: readonly PeerView[],
+  options: { index: number; loadOf: (peer: PeerView) => number; random: Random },
+): PeerView | undefined {
+  const { index, loadOf, random } = options
+  let best: PeerView | undefined
   let bestScore = -1
-  for (const candidate of free) {
-    const { peer, load } = candidate
+  for (const peer of free) {
     if (!peer.holds.has(index)) continue
-    const score = ((peer.bytesPerSec ?? UNMEASURED_BYTES_PER_SEC) / (1 + load)) * (1 + random())
+    const score = ((peer.bytesPerSec ?? UNMEASURED_BYTES_PER_SEC) / (1 + loadOf(peer))) * (1 + random())
     if (score > bestScore) {
-      best = candidate
+      best = peer
       bestScore = score
     }
   }
