@@ -580,7 +580,8 @@ export class Crowd {
       (this.#isAlive(member, nowMs) ? 2 : 0) + (member.hasClaims || member.state.fetched.length > 0 ? 1 : 0)
     let least = { at: -1, worth: Number.POSITIVE_INFINITY }
     for (const [at, member] of this.#ranked.entries()) {
-      if (worth(member) <= least.worth) least = { at, worth: worth(member) }
+      const its = worth(member)
+      if (its <= least.worth) least = { at, worth: its }
     }
     const [forgotten] = this.#ranked.splice(least.at, 1)
     if (forgotten) this.#members.delete(forgotten.state.agent)

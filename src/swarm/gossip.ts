@@ -151,7 +151,6 @@ export class Gossip {
   #placeOf(neighbour: AgentKey): number {
     const place = this.#places.get(neighbour)
     if (place !== undefined) return place
-    for (const known of this.#known.values()) known.push()
     this.#places.set(neighbour, this.#neighbours.length)
     this.#hasNewNeighbour = true
     return this.#neighbours.push(neighbour) - 1
@@ -160,7 +159,7 @@ export class Gossip {
   #knownOf(agent: AgentKey): Knowledge {
     let known = this.#known.get(agent)
     if (!known) {
-      known = new Knowledge(this.#neighbours.length)
+      known = new Knowledge()
       this.#known.set(agent, known)
     }
     return known

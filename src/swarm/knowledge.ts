@@ -6,19 +6,9 @@ const DIRECT = 1
 const TOLD = 2
 
 export class Knowledge {
-  readonly #sequences: number[]
-  readonly #marks: number[]
-
-  constructor(neighbourCount: number) {
-    this.#sequences = new Array<number>(neighbourCount).fill(-1)
-    this.#marks = new Array<number>(neighbourCount).fill(0)
-  }
-
-  /** A neighbour came, at the end. */
-  push(): void {
-    this.#sequences.push(-1)
-    this.#marks.push(0)
-  }
+  /** Both end with the last neighbour that knows anything. */
+  readonly #sequences: number[] = []
+  readonly #marks: number[] = []
 
   /** A neighbour left, those behind it move up. */
   remove(place: number): void {
@@ -43,13 +33,26 @@ export class Knowledge {
 
   /** The neighbour told us. */
   heard(place: number, told: { readonly sequence: number; readonly isDirect: boolean }): void {
-    this.#sequences[place] = Math.max(told.sequence, this.sequence(place))
-    if (told.isDirect) this.#marks[place] = (this.#marks[place] ?? 0) | DIRECT
+    this.#reach(place)
+    if (told.sequence > this.sequence(place)) this.#sequences[place] = told.sequence
+    if (told.isDirect && !this.isDirect(place)) this.#mark(place, DIRECT)
   }
 
   /** We told the neighbour. */
   tell(place: number, sequence: number): void {
+    this.#reach(place)
     this.#sequences[place] = sequence
-    this.#marks[place] = (this.#marks[place] ?? 0) | TOLD
+    this.#mark(place, TOLD)
+  }
+
+  #mark(place: number, mark: number): void {
+    this.#marks[place] = (this.#marks[place] ?? 0) | mark
+  }
+
+  #reach(place: number): void {
+    while (this.#marks.length <= place) {
+      this.#sequences.push(-1)
+      this.#marks.push(0)
+    }
   }
 }
