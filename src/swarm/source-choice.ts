@@ -69,47 +69,45 @@ interface Candidate {
 }
 
 export function chooseSources(state: PlanState, options: { limits: PlanLimits; random: Random }): Decision[] {
-  const { limits } = options
+  const { limits, random } = options
   const decisions: Decision[] = []
-  let room = limits.maxInFlight - state.inFlightCount
-  const decided = (decision: Decision) => {
-    decisions.push(decision)
-    room--
-  }
+  const most = limits.maxInFlight - state.inFlightCount
   for (const index of within(state, state.awaited)) {
-    if (room <= 0) return decisions
-    decided({ source: 'await', index })
+    if (decisions.length >= most) return decisions
+    decisions.push({ source: 'await', index })
   }
   for (const index of within(state, state.cached)) {
-    if (room <= 0) return decisions
-    if (!state.awaited.has(index) && state.isKnown(index)) decided({ source: 'cache', index })
+    if (decisions.length >= most) return decisions
+    if (!state.awaited.has(index) && state.isKnown(index)) decisions.push({ source: 'cache', index })
   }
-  if (room > 0) choosePeers(state, { ...options, room, decided })
-  return decisions
+  const room = most - decisions.length
+  return room > 0 ? decisions.concat(choosePeers(state, { limits, random, room })) : decisions
 }
 
 function choosePeers(
   state: PlanState,
-  options: { limits: PlanLimits; random: Random; room: number; decided: (decision: Decision) => void },
-): void {
-  const { limits, random } = options
+  options: { limits: PlanLimits; random: Random; room: number },
+): readonly Decision[] {
+  const { random, room } = options
+  const { perPeerInFlight } = options.limits
+  const decisions: Decision[] = []
   const candidates = candidatesOf(state, random)
-  if (candidates.length === 0) return
-  const free = state.peers.filter((peer) => peer.state === 'ready' && peer.inFlightCount < limits.perPeerInFlight)
+  if (candidates.length === 0) return decisions
+  const free = state.peers.filter((peer) => peer.state === 'ready' && peer.inFlightCount < perPeerInFlight)
+  /** Segments that this plan asks for, by peer. */
   const asked = new Map<PeerView, number>()
-  const loadOf = (peer: PeerView) => peer.inFlightCount + (asked.get(peer) ?? 0)
-  let room = options.room
   for (let start = 0; start < candidates.length; start += SHUFFLED_POSITIONS) {
     for (const { index } of inOrder(candidates, start)) {
-      if (room <= 0 || free.length === 0) return
-      const peer = choosePeer(free, { index, loadOf, random })
+      if (decisions.length >= room || free.length === 0) return decisions
+      const peer = choosePeer(free, { index, asked, random })
       if (!peer) continue // its holders are busy: waited for, never asked of the origin meanwhile
-      options.decided({ source: 'peer', index, peer: peer.key })
-      room--
-      asked.set(peer, (asked.get(peer) ?? 0) + 1)
-      if (loadOf(peer) >= limits.perPeerInFlight) free.splice(free.indexOf(peer), 1)
+      decisions.push({ source: 'peer', index, peer: peer.key })
+      const count = (asked.get(peer) ?? 0) + 1
+      asked.set(peer, count)
+      if (peer.inFlightCount + count >= perPeerInFlight) free.splice(free.indexOf(peer), 1)
     }
   }
+  return decisions
 }
 
 /** Positions of both sets, within the window; at most SCAN_LIMIT. */
@@ -142,14 +140,15 @@ function inOrder(candidates: readonly Candidate[], start: number): Candidate[] {
  */
 function choosePeer(
   free: readonly PeerView[],
-  options: { index: number; loadOf: (peer: PeerView) => number; random: Random },
+  options: { index: number; asked: ReadonlyMap<PeerView, number>; random: Random },
 ): PeerView | undefined {
-  const { index, loadOf, random } = options
+  const { index, asked, random } = options
   let best: PeerView | undefined
   let bestScore = -1
   for (const peer of free) {
     if (!peer.holds.has(index)) continue
-    const score = ((peer.bytesPerSec ?? UNMEASURED_BYTES_PER_SEC) / (1 + loadOf(peer))) * (1 + random())
+    const load = peer.inFlightCount + (asked.get(peer) ?? 0)
+    const score = ((peer.bytesPerSec ?? UNMEASURED_BYTES_PER_SEC) / (1 + load)) * (1 + random())
     if (score > bestScore) {
       best = peer
       bestScore = score
