@@ -22,16 +22,21 @@ const CONNECTIONS = 64
 const ADVERSE = { dyingRatio: 0.05, slowRatio: 0.1 }
 const STAGGER_MS = 100
 
+/** The crowd of the lab, to compare with. */
+const LAB: Case = { agents: 8, bytes: 64 * MIB, wanMbit: 50, isAdverse: false }
+
+/** Some ten minutes' worth when nothing is said; what takes longer is asked for by --hosts, --size and --wan. */
 function casesOf({ hosts, wanMbit, sizeBytes }: BenchOptions): readonly Case[] {
   const bytes = sizeBytes ?? 1024 * MIB
-  const large = (hosts === null ? [200, 1000] : [hosts]).flatMap((agents) =>
-    (wanMbit === null ? [100, 1000] : [wanMbit]).flatMap((wan) =>
-      [false, true].map((isAdverse) => ({ agents, bytes, wanMbit: wan, isAdverse })),
-    ),
-  )
-  // The crowd of the lab, to compare with.
-  const lab = { agents: 8, bytes: 64 * MIB, wanMbit: 50, isAdverse: false }
-  return hosts === null ? [lab, ...large] : large
+  const wanMbits = wanMbit === null ? [100, 1000] : [wanMbit]
+  if (hosts !== null) return bothWays(hosts, { bytes, wanMbits })
+  const many = { bytes: sizeBytes ?? 128 * MIB, wanMbits: [wanMbit ?? 100] }
+  return [LAB, ...bothWays(200, { bytes, wanMbits }), ...bothWays(1000, many)]
+}
+
+function bothWays(agents: number, options: { bytes: number; wanMbits: readonly number[] }): Case[] {
+  const { bytes, wanMbits } = options
+  return wanMbits.flatMap((wanMbit) => [false, true].map((isAdverse) => ({ agents, bytes, wanMbit, isAdverse })))
 }
 
 function scenarioOf(one: Case, options: { originMbit: number | null; seed: number }): SimScenario {

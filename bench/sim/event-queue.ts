@@ -1,13 +1,13 @@
-/** Virtual time: a binary heap of events. Events of the same moment run in the order in which they were entered. */
-
-interface Event {
-  readonly atMs: number
-  readonly order: number
-  readonly run: () => void
-}
+/**
+ * Virtual time: a heap of events, four below each. Events of the same moment run in the order in which they were entered.
+ * Times, orders and events lie in arrays of their own: sifting looks at numbers only.
+ */
+const WIDTH = 4
 
 export class EventQueue {
-  readonly #heap: Event[] = []
+  readonly #times: number[] = []
+  readonly #orders: number[] = []
+  readonly #runs: (() => void)[] = []
   #nowMs = 0
   #order = 0
 
@@ -20,52 +20,74 @@ export class EventQueue {
   }
 
   at(atMs: number, run: () => void): void {
-    const heap = this.#heap
-    const event: Event = { atMs: Math.max(atMs, this.#nowMs), order: this.#order++, run }
-    let at = heap.length
-    heap.push(event)
+    const timeMs = Math.max(atMs, this.#nowMs)
+    const order = this.#order++
+    let at = this.#runs.length
     while (at > 0) {
-      const parent = (at - 1) >> 1
-      const above = heap[parent] as Event
-      if (isBefore(above, event)) break
-      heap[at] = above
+      const parent = (at - 1) >> 2
+      if ((this.#times[parent] ?? 0) <= timeMs) break // an equal one was entered before
+      this.#move(parent, at)
       at = parent
     }
-    heap[at] = event
+    this.#put(at, timeMs, order, run)
   }
 
   /** Runs events until there is none, time is up, or `isDone` says so. @returns the number of events that ran */
   run(options: { readonly untilMs: number; readonly isDone: () => boolean }): number {
     let count = 0
-    while (this.#heap.length > 0 && !options.isDone()) {
-      const event = this.#pop()
-      if (event.atMs > options.untilMs) break
-      this.#nowMs = event.atMs
-      event.run()
+    while (this.#runs.length > 0 && !options.isDone()) {
+      const atMs = this.#times[0] ?? 0
+      if (atMs > options.untilMs) break
+      const run = this.#pop()
+      this.#nowMs = atMs
+      run?.()
       count++
     }
     return count
   }
 
-  #pop(): Event {
-    const heap = this.#heap
-    const first = heap[0] as Event
-    const last = heap.pop() as Event
-    if (heap.length === 0) return first
+  #pop(): (() => void) | undefined {
+    const first = this.#runs[0]
+    const timeMs = this.#times.pop() ?? 0
+    const order = this.#orders.pop() ?? 0
+    const run = this.#runs.pop()
+    const length = this.#runs.length
+    if (!run || length === 0) return first
     let at = 0
     for (;;) {
-      let child = 2 * at + 1
-      if (child >= heap.length) break
-      if (child + 1 < heap.length && isBefore(heap[child + 1] as Event, heap[child] as Event)) child++
-      if (isBefore(last, heap[child] as Event)) break
-      heap[at] = heap[child] as Event
+      const child = this.#firstBelow(at)
+      if (child === -1 || this.#isBefore(timeMs, order, child)) break
+      this.#move(child, at)
       at = child
     }
-    heap[at] = last
+    this.#put(at, timeMs, order, run)
     return first
   }
-}
 
-function isBefore(a: Event, b: Event): boolean {
-  return a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order)
+  /** The earliest of the events below, or -1. */
+  #firstBelow(parent: number): number {
+    const start = parent * WIDTH + 1
+    const end = Math.min(start + WIDTH, this.#times.length)
+    if (start >= end) return -1
+    let first = start
+    for (let at = start + 1; at < end; at++) {
+      if (this.#isBefore(this.#times[at] ?? 0, this.#orders[at] ?? 0, first)) first = at
+    }
+    return first
+  }
+
+  #isBefore(timeMs: number, order: number, other: number): boolean {
+    const otherMs = this.#times[other] ?? 0
+    return timeMs < otherMs || (timeMs === otherMs && order < (this.#orders[other] ?? 0))
+  }
+
+  #move(from: number, to: number): void {
+    this.#put(to, this.#times[from] ?? 0, this.#orders[from] ?? 0, this.#runs[from] as () => void)
+  }
+
+  #put(at: number, timeMs: number, order: number, run: () => void): void {
+    this.#times[at] = timeMs
+    this.#orders[at] = order
+    this.#runs[at] = run
+  }
 }

@@ -19,6 +19,8 @@ export interface Flow {
   /** Of this flow alone; infinite: none. */
   readonly maxBytesPerMs: number
   readonly onDone: () => void
+  /** When an end of it died. */
+  readonly onCut: (() => void) | null
   leftBytes: number
   bytesPerMs: number
   atMs: number
@@ -27,8 +29,20 @@ export interface Flow {
   isOver: boolean
 }
 
+export interface FlowOptions {
+  readonly bytes: number
+  readonly maxBytesPerMs?: number
+  readonly onDone: () => void
+  readonly onCut?: () => void
+}
+
 export function node(upMbit: number, downMbit: number): Node {
   return { upBytesPerMs: upMbit * 125, downBytesPerMs: downMbit * 125, ups: new Set(), downs: new Set() }
+}
+
+interface Want {
+  readonly flow: Flow
+  readonly most: number
 }
 
 export class FluidNetwork {
@@ -38,12 +52,13 @@ export class FluidNetwork {
     this.#queue = queue
   }
 
-  start(from: Node, to: Node, options: { bytes: number; maxBytesPerMs?: number; onDone: () => void }): Flow {
+  start(from: Node, to: Node, options: FlowOptions): Flow {
     const flow: Flow = {
       from,
       to,
       maxBytesPerMs: options.maxBytesPerMs ?? Number.POSITIVE_INFINITY,
       onDone: options.onDone,
+      onCut: options.onCut ?? null,
       leftBytes: options.bytes,
       bytesPerMs: 0,
       atMs: this.#queue.nowMs,
@@ -64,6 +79,12 @@ export class FluidNetwork {
     return flow.leftBytes
   }
 
+  /** An end of it died. */
+  cut(flow: Flow): void {
+    this.stop(flow)
+    flow.onCut?.()
+  }
+
   /** Bytes that have not come yet, now. */
   leftBytes(flow: Flow): number {
     return flow.isOver ? 0 : Math.max(0, flow.leftBytes - flow.bytesPerMs * (this.#queue.nowMs - flow.atMs))
@@ -77,23 +98,21 @@ export class FluidNetwork {
   }
 
   #share(from: Node, to: Node): void {
-    this.#fill(from.ups, from.upBytesPerMs, (flow) => flow.to.downBytesPerMs / flow.to.downs.size)
-    this.#fill(to.downs, to.downBytesPerMs, (flow) => flow.from.upBytesPerMs / flow.from.ups.size)
+    const ups: Want[] = []
+    for (const flow of from.ups) ups.push({ flow, most: mostOf(flow, flow.to.downBytesPerMs / flow.to.downs.size) })
+    this.#fill(ups, from.upBytesPerMs)
+    const downs: Want[] = []
+    for (const flow of to.downs) downs.push({ flow, most: mostOf(flow, flow.from.upBytesPerMs / flow.from.ups.size) })
+    this.#fill(downs, to.downBytesPerMs)
   }
 
-  /**
-   * Water-filling of one link: those who can take least first; what they leave is for the others. At its other end a flow
-   * gets an equal share, or what it has already when that is more.
-   */
-  #fill(flows: ReadonlySet<Flow>, bytesPerMs: number, otherShare: (flow: Flow) => number): void {
-    const wants = [...flows].map((flow) => ({
-      flow,
-      most: Math.min(Math.max(otherShare(flow), flow.bytesPerMs), flow.maxBytesPerMs),
-    }))
+  /** Water-filling of one link: those who can take least first; what they leave is for the others. */
+  #fill(wants: Want[], bytesPerMs: number): void {
     wants.sort((a, b) => a.most - b.most)
     let left = bytesPerMs
-    for (const [at, { flow, most }] of wants.entries()) {
-      const rate = Math.min(most, left / (wants.length - at))
+    let count = wants.length
+    for (const { flow, most } of wants) {
+      const rate = Math.min(most, left / count--)
       left -= rate
       this.#setRate(flow, rate)
     }
@@ -132,4 +151,9 @@ export class FluidNetwork {
     this.#end(flow)
     flow.onDone()
   }
+}
+
+/** At its other end a flow gets an equal share, or what it has already when that is more. */
+function mostOf(flow: Flow, otherShare: number): number {
+  return Math.min(Math.max(otherShare, flow.bytesPerMs), flow.maxBytesPerMs)
 }

@@ -129,7 +129,7 @@ export class SimAgent {
     for (const stream of this.#claims.values()) {
       if (stream.flow) this.#world.originBytes += SEGMENT_BYTES - this.#world.network.leftBytes(stream.flow)
     }
-    for (const flow of [...this.node.ups, ...this.node.downs]) this.#world.cut(flow)
+    for (const flow of [...this.node.ups, ...this.node.downs]) this.#world.network.cut(flow)
     this.#world.queue.after(STALL_MS, () => {
       for (const { agent } of this.#peers) agent.#lost(this)
     })
@@ -241,7 +241,7 @@ export class SimAgent {
     const neighbour = this.#neighbours.get(from.key)
     if (!neighbour) return
     this.#holders.add(from.key, news.ranges)
-    neighbour.holds = this.#holders.of(from.key) ?? this.#nothing
+    if (neighbour.holds === this.#nothing) neighbour.holds = this.#holders.of(from.key) ?? this.#nothing
     // What changes no plan costs none.
     if (this.missing.nextCommon(news.positions, 0) !== -1) this.#replan()
   }
@@ -322,16 +322,16 @@ export class SimAgent {
       return
     }
     const startedAtMs = queue.nowMs
-    const flow = network.start(this.node, to.node, {
+    network.start(this.node, to.node, {
       bytes: SEGMENT_BYTES,
       onDone: () => {
         this.#admission.leave(to.key, queue.nowMs - startedAtMs)
         queue.after(this.#world.latencyMs(), () => to.isAlive && settle(true))
       },
-    })
-    this.#world.onEnd(flow, () => {
-      this.#admission.leave(to.key, queue.nowMs - startedAtMs)
-      if (to.isAlive) queue.after(STALL_MS, () => to.isAlive && settle(false))
+      onCut: () => {
+        this.#admission.leave(to.key, queue.nowMs - startedAtMs)
+        if (to.isAlive) queue.after(STALL_MS, () => to.isAlive && settle(false))
+      },
     })
   }
 

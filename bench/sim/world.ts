@@ -3,7 +3,7 @@ import { type Clock, type Random, seededRandom } from '../../src/clock.ts'
 import { type AgentKey, idFromBytes, type ResourceKey } from '../../src/content/ids.ts'
 import { SEGMENT_BYTES } from '../../src/content/segmentation.ts'
 import { EventQueue } from './event-queue.ts'
-import { type Flow, FluidNetwork, type Node, node } from './fluid-network.ts'
+import { FluidNetwork, type Node, node } from './fluid-network.ts'
 import { SimAgent } from './sim-agent.ts'
 
 export interface SimScenario {
@@ -59,7 +59,6 @@ export class World {
   originDoneAtMs = 0
   refusals = 0
   readonly #random: Random
-  readonly #ends = new WeakMap<Flow, () => void>()
   #leftCount = 0
 
   constructor(scenario: SimScenario) {
@@ -76,17 +75,6 @@ export class World {
 
   latencyMs(): number {
     return LAN_LATENCY_MS * (0.5 + this.#random())
-  }
-
-  /** Called when a flow is cut because an end of it died. */
-  onEnd(flow: Flow, listener: () => void): void {
-    this.#ends.set(flow, listener)
-  }
-
-  /** An end of it died. */
-  cut(flow: Flow): void {
-    this.network.stop(flow)
-    this.#ends.get(flow)?.()
   }
 
   finished(): void {

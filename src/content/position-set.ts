@@ -75,14 +75,18 @@ export class PositionSet {
 
   /** @param other of the same content */
   addAll(other: PositionSet): void {
-    for (const [at, word] of other.#words.entries()) {
+    const words = other.#words
+    for (let at = 0; at < words.length; at++) {
+      const word = words[at] ?? 0
       if (word !== 0) this.#put(at, (this.#words[at] ?? 0) | word)
     }
   }
 
   /** @param other of the same content */
   deleteAll(other: PositionSet): void {
-    for (const [at, word] of other.#words.entries()) {
+    const words = other.#words
+    for (let at = 0; at < words.length; at++) {
+      const word = words[at] ?? 0
       if (word !== 0) this.#put(at, (this.#words[at] ?? 0) & ~word)
     }
   }

@@ -15,11 +15,18 @@
  * 4. State is bounded: MAX_MEMBERS agents, whatever the size of the branch.
  */
 import type { Random } from '../clock.ts'
-import { type Condition, type FetcherState, MAX_STREAM_COUNT, MAX_TOLD_RANGES } from '../content/fetcher-state.ts'
+import {
+  type Condition,
+  type FetcherState,
+  MAX_STREAM_COUNT,
+  MAX_TOLD_RANGES,
+  type ToldState,
+} from '../content/fetcher-state.ts'
 import type { AgentKey, ResourceKey } from '../content/ids.ts'
 import { PositionSet } from '../content/position-set.ts'
 import { SEGMENT_BYTES, type SegmentRange } from '../content/segmentation.ts'
 import { RateMeter } from '../throttle/rate-meter.ts'
+import { isWilling, Member } from './member.ts'
 import { rankOf } from './rank.ts'
 import { StreamBudget } from './stream-budget.ts'
 
@@ -53,22 +60,6 @@ const ANSWERS_MS = 250
 /** In a branch larger than our view, ranks need a few rounds to get about before the lowest are known to be so. */
 const SETTLE_MS = 400
 const SMALL_BRANCH_PEERS = 32
-
-interface Member {
-  readonly rank: string
-  state: FetcherState
-  claimed: PositionSet
-  fetched: PositionSet
-  /** We have a session with it; it is heard at first hand. */
-  isDirect: boolean
-  heardAtMs: number
-  progressAtMs: number
-  /** Since when it may fetch by its rank and claims nothing; null: it claims something, or it is not its turn. */
-  idleSinceMs: number | null
-  /** It was its turn, and it did nothing. */
-  skippedUntilMs: number
-  goneAtMs: number | null
-}
 
 /** A run of positions that we have from the origin in one request, in order. `end` moves down when others take a part. */
 export interface Claim {
@@ -106,6 +97,8 @@ export class Crowd {
   readonly #o: CrowdOptions
   readonly #rank: string
   readonly #members = new Map<AgentKey, Member>()
+  /** The same, lowest rank first. */
+  readonly #ranked: Member[] = []
   readonly #claims = new Set<Claim>()
   readonly #claimed: PositionSet
   readonly #fetched: PositionSet
@@ -216,7 +209,7 @@ export class Crowd {
     this.#sequence++
   }
 
-  /** The newest state of another agent, to be passed on. */
+  /** The newest state of another agent. */
   stateOf(agent: AgentKey): FetcherState | undefined {
     return this.#members.get(agent)?.state
   }
@@ -225,11 +218,14 @@ export class Crowd {
     return this.#members.get(agent)?.isDirect ?? false
   }
 
-  /** Others whose states matter to everybody: the lowest ranks. */
-  notable(nowMs: number): AgentKey[] {
-    const living = [...this.#members.values()].filter((member) => this.#isAlive(member, nowMs))
-    const lowest = living.sort(byRank).slice(0, MAX_FETCHERS)
-    return lowest.map((member) => member.state.agent)
+  /** What others must hear from us: the states of the lowest ranks. */
+  notable(nowMs: number): ToldState[] {
+    const lowest: ToldState[] = []
+    for (const member of this.#ranked) {
+      if (lowest.length >= MAX_FETCHERS) break
+      if (this.#isAlive(member, nowMs)) lowest.push({ state: member.state, isDirect: member.isDirect })
+    }
+    return lowest
   }
 
   /** @returns true when it is news */
@@ -239,22 +235,9 @@ export class Crowd {
     // Hearsay never overrides what we hear at first hand, whatever sequence it claims to have.
     if (known?.isDirect && !options.isDirect) return false
     if (known && state.sequence <= known.state.sequence && known.isDirect === options.isDirect) return false
-    const { segmentCount } = this.#o
-    const hasProgressed = !known || state.progressBytes > known.state.progressBytes
-    const isFreshClaim = !known || (known.state.claimed.length === 0 && state.claimed.length > 0)
-    const member: Member = {
-      rank: known?.rank ?? rankOf(this.#o.resource, state.agent),
-      state,
-      claimed: PositionSet.of(segmentCount, state.claimed),
-      fetched: PositionSet.of(segmentCount, state.fetched),
-      isDirect: options.isDirect || (known?.isDirect ?? false),
-      heardAtMs: nowMs,
-      progressAtMs: hasProgressed || isFreshClaim ? nowMs : known.progressAtMs,
-      idleSinceMs: state.claimed.length > 0 ? null : (known?.idleSinceMs ?? null),
-      skippedUntilMs: state.claimed.length > 0 ? 0 : (known?.skippedUntilMs ?? 0),
-      goneAtMs: state.condition === 'done' ? nowMs : null,
-    }
-    this.#members.set(state.agent, member)
+    const member = known ?? this.#admit(state, nowMs)
+    if (known) known.tell(state, nowMs)
+    member.isDirect ||= options.isDirect
     this.#fetchers = null
     this.#forget(nowMs)
     return true
@@ -274,10 +257,7 @@ export class Crowd {
   fetchers(nowMs: number): readonly AgentKey[] {
     const cached = this.#fetchers
     if (cached && nowMs - cached.atMs < FETCHERS_MS && nowMs >= cached.atMs) return cached.keys
-    const able = [...this.#members.values()].filter(
-      (member) => isWilling(member.state.condition) && this.#isAlive(member, nowMs) && !this.#isStalled(member, nowMs),
-    )
-    able.sort(byRank)
+    const able = this.#ranked.filter((member) => this.#isAble(member, nowMs))
     const lead = able.find((member) => !isSkipped(member, nowMs))
     const isLead = this.#isOwnWilling() && !(lead && lead.rank < this.#rank)
     if (lead && !isLead) this.#budget.adopt(lead.state.streamBudget, nowMs)
@@ -296,10 +276,10 @@ export class Crowd {
       isOwnTurn = false
     }
     for (const member of able) {
-      if (member.rank > this.#rank) takeOwnTurn()
+      if (isOwnTurn && member.rank > this.#rank) takeOwnTurn()
       if (keys.length >= count) member.idleSinceMs = null
       if (keys.length >= count || isSkipped(member, nowMs)) continue
-      if (member.state.claimed.length === 0) {
+      if (!member.hasClaims) {
         member.idleSinceMs ??= nowMs
         if (nowMs - member.idleSinceMs > IDLE_MS) {
           member.idleSinceMs = null
@@ -315,10 +295,10 @@ export class Crowd {
 
   /** Streams that we may run now in all; 0 when others fetch, or nobody may. */
   streamShare(nowMs: number): number {
-    if (!this.#isSettled(nowMs) || this.#mustWait(nowMs)) return 0
+    if (!this.#isSettled(nowMs)) return 0
     const fetchers = this.fetchers(nowMs)
     const at = fetchers.indexOf(this.#o.self)
-    if (at === -1) return 0
+    if (at === -1 || this.#mustWait(nowMs)) return 0
     const share = Math.floor((this.#budget.value - at - 1) / fetchers.length) + 1
     return Math.min(share, this.#o.maxStreams)
   }
@@ -540,19 +520,27 @@ export class Crowd {
     let sum = this.#rate.bytesPerSec(nowMs) ?? 0 // of the last second: also between two claims
     for (const member of this.#members.values()) {
       // What a fetcher said last, before it had nothing to do, is of the past.
-      if (member.state.claimed.length > 0 && this.#holdsClaims(member, nowMs)) sum += member.state.bytesPerSec
+      if (member.hasClaims && this.#holdsClaims(member, nowMs)) sum += member.state.bytesPerSec
     }
     return sum
   }
 
+  #isIgnored(member: Member): boolean {
+    return this.#ignored.size > 0 && this.#ignored.has(member.state.agent)
+  }
+
   #isAlive(member: Member, nowMs: number): boolean {
-    if (member.goneAtMs !== null || this.#ignored.has(member.state.agent)) return false
+    if (member.goneAtMs !== null || this.#isIgnored(member)) return false
     return member.isDirect || nowMs - member.heardAtMs < SILENT_MS
   }
 
+  #isAble(member: Member, nowMs: number): boolean {
+    return member.isWilling && this.#isAlive(member, nowMs) && !this.#isStalled(member, nowMs)
+  }
+
   #isStalled(member: Member, nowMs: number): boolean {
-    const { claimed, condition } = member.state
-    if (claimed.length === 0 || condition === 'wait' || condition === 'busy') return false
+    const { condition } = member.state
+    if (!member.hasClaims || condition === 'wait' || condition === 'busy') return false
     const patienceMs = member.state.progressBytes === 0 ? STALLED_AT_FIRST_MS : STALLED_MS
     return nowMs - member.progressAtMs > patienceMs
   }
@@ -563,7 +551,7 @@ export class Crowd {
 
   #holdsLegacy(member: Member, nowMs: number): boolean {
     if (this.#isAlive(member, nowMs)) return true
-    if (this.#ignored.has(member.state.agent)) return false
+    if (this.#isIgnored(member)) return false
     const isDone = member.state.condition === 'done'
     const sinceMs = nowMs - (member.goneAtMs ?? member.heardAtMs + SILENT_MS)
     return sinceMs < (isDone ? LEGACY_MS.done : LEGACY_MS.gone)
@@ -581,28 +569,33 @@ export class Crowd {
     return false
   }
 
+  #admit(state: FetcherState, nowMs: number): Member {
+    const { resource, segmentCount } = this.#o
+    const rank = rankOf(resource, state.agent)
+    const member = new Member(state, { rank, segmentCount, nowMs })
+    const after = this.#ranked.findIndex((other) => other.rank > rank)
+    this.#ranked.splice(after === -1 ? this.#ranked.length : after, 0, member)
+    this.#members.set(state.agent, member)
+    return member
+  }
+
   /** Of too many, those are forgotten who are gone, then who claim nothing, highest rank first. */
   #forget(nowMs: number): void {
     if (this.#members.size <= MAX_MEMBERS) return
     const worth = (member: Member) =>
-      (this.#isAlive(member, nowMs) ? 2 : 0) + (member.state.claimed.length + member.state.fetched.length > 0 ? 1 : 0)
-    const [least] = [...this.#members.values()].sort(
-      (a, b) => worth(a) - worth(b) || (a.rank < b.rank ? 1 : a.rank > b.rank ? -1 : 0),
-    )
-    if (least) this.#members.delete(least.state.agent)
+      (this.#isAlive(member, nowMs) ? 2 : 0) + (member.hasClaims || member.state.fetched.length > 0 ? 1 : 0)
+    let least = { at: -1, worth: Number.POSITIVE_INFINITY }
+    for (const [at, member] of this.#ranked.entries()) {
+      const its = worth(member)
+      if (its <= least.worth) least = { at, worth: its }
+    }
+    const [forgotten] = this.#ranked.splice(least.at, 1)
+    if (forgotten) this.#members.delete(forgotten.state.agent)
   }
-}
-
-function isWilling(condition: Condition): boolean {
-  return condition === 'active' || condition === 'busy'
 }
 
 function isSkipped(member: Member, nowMs: number): boolean {
   return nowMs < member.skippedUntilMs
-}
-
-function byRank(a: { readonly rank: string }, b: { readonly rank: string }): number {
-  return a.rank < b.rank ? -1 : a.rank > b.rank ? 1 : 0
 }
 
 /** Our part of so many open positions, [start, end) by count; null when there are fewer than fetchers and none is ours. */

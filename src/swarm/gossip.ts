@@ -11,6 +11,7 @@ import type { Random } from '../clock.ts'
 import type { ToldState } from '../content/fetcher-state.ts'
 import type { AgentKey } from '../content/ids.ts'
 import type { Crowd } from './crowd.ts'
+import { Knowledge } from './knowledge.ts'
 
 /** Long enough that the others' word comes first, short enough that ranks get about in a few rounds. */
 const RELAY_MS = 60
@@ -20,19 +21,16 @@ const FANOUT = 8
 const RENEW_FOR_FETCHERS_MS = 250
 const RENEW_MS = 1000
 
-interface Known {
-  sequence: number
-  isDirect: boolean
-  /** It heard of the agent from us, and so whether we hear it first-hand. */
-  isTold: boolean
-}
-
 export class Gossip {
   readonly #crowd: Crowd
   readonly #self: AgentKey
   readonly #random: Random
-  /** For each neighbour in the crowd: what it knows, as far as we know. */
-  readonly #neighbours = new Map<AgentKey, Map<AgentKey, Known>>()
+  /** In the crowd. */
+  readonly #neighbours: AgentKey[] = []
+  /** Where a neighbour is in the list. */
+  readonly #places = new Map<AgentKey, number>()
+  /** What the neighbours know, by the agent that it is about. */
+  readonly #known = new Map<AgentKey, Knowledge>()
   #relayAtMs: number | null = null
   #renewAtMs = 0
   #renewForFetchersAtMs = 0
@@ -48,35 +46,34 @@ export class Gossip {
 
   /** It takes part, or listens. */
   join(neighbour: AgentKey): void {
-    if (this.#neighbours.has(neighbour)) return
-    this.#neighbours.set(neighbour, new Map())
-    this.#hasNewNeighbour = true
+    this.#placeOf(neighbour)
   }
 
   leave(neighbour: AgentKey, nowMs: number): void {
-    this.#neighbours.delete(neighbour)
-    for (const known of this.#neighbours.values()) known.delete(neighbour)
+    const place = this.#places.get(neighbour)
+    if (place !== undefined) {
+      this.#neighbours.splice(place, 1)
+      this.#places.delete(neighbour)
+      for (const [at, other] of this.#neighbours.entries()) this.#places.set(other, at)
+      for (const known of this.#known.values()) known.remove(place)
+    }
+    this.#known.delete(neighbour)
     this.#crowd.left(neighbour, nowMs)
   }
 
   /** True when the neighbour said that it is connected to that agent. */
   hearsFirstHand(neighbour: AgentKey, agent: AgentKey): boolean {
-    return this.#neighbours.get(neighbour)?.get(agent)?.isDirect ?? false
+    const place = this.#places.get(neighbour)
+    return place !== undefined && (this.#known.get(agent)?.isDirect(place) ?? false)
   }
 
   /** @returns true when something of it is news */
   heard(neighbour: AgentKey, told: readonly ToldState[], nowMs: number): boolean {
-    this.join(neighbour)
-    const knows = this.#neighbours.get(neighbour)
+    const place = this.#placeOf(neighbour)
     let isNews = false
     for (const { state, isDirect } of told) {
       const isOwnWord = state.agent === neighbour
-      const known = knows?.get(state.agent)
-      knows?.set(state.agent, {
-        sequence: Math.max(state.sequence, known?.sequence ?? 0),
-        isDirect: isDirect || (known?.isDirect ?? false),
-        isTold: known?.isTold ?? false,
-      })
+      this.#knownOf(state.agent).heard(place, { sequence: state.sequence, isDirect })
       if (this.#crowd.hear(state, { isDirect: isOwnWord }, nowMs)) isNews = true
     }
     if (isNews && this.#relayAtMs === null) this.#relayAtMs = nowMs + RELAY_MS * (0.5 + this.#random())
@@ -119,51 +116,65 @@ export class Gossip {
     this.#hasNewNeighbour = false
     this.#toldSequence = Math.max(urgentSequence, this.#toldSequence)
     const state = this.#crowd.ownState(nowMs)
-    for (const [neighbour, knows] of this.#neighbours) {
-      const told = knows.get(this.#self)?.sequence ?? -1
+    const known = this.#knownOf(this.#self)
+    for (const [place, neighbour] of this.#neighbours.entries()) {
       const isDue = isRenewalForAll || (isRenewal && fetchers.includes(neighbour))
-      if (told >= (isDue ? state.sequence : this.#crowd.urgentSequence)) continue
-      knows.set(this.#self, { sequence: state.sequence, isDirect: true, isTold: true })
+      if (known.sequence(place) >= (isDue ? state.sequence : urgentSequence)) continue
+      known.tell(place, state.sequence)
+      known.heard(place, { sequence: state.sequence, isDirect: true })
       messages.set(neighbour, [{ state, isDirect: true }])
     }
   }
 
   #relay(messages: Map<AgentKey, ToldState[]>, nowMs: number): void {
-    for (const agent of this.#crowd.notable(nowMs)) {
-      const state = this.#crowd.stateOf(agent)
-      if (!state) continue
-      const isDirect = this.#crowd.isDirect(agent)
-      const ignorant: AgentKey[] = []
-      for (const [neighbour, knows] of this.#neighbours) {
-        if (neighbour === agent) continue
-        const known = knows.get(agent)
-        // Once each, so that it knows that we hear the agent, whether or not it needs our word.
-        if (!known?.isTold) this.#tell(messages, neighbour, { state, isDirect })
-        else if (!known.isDirect && known.sequence < state.sequence) ignorant.push(neighbour)
+    for (const told of this.#crowd.notable(nowMs)) {
+      const { agent, sequence } = told.state
+      const known = this.#knownOf(agent)
+      const ignorant: number[] = []
+      const tell = (place: number) => {
+        const neighbour = this.#neighbours[place]
+        if (neighbour === undefined || neighbour === agent) return
+        known.tell(place, sequence)
+        const message = messages.get(neighbour)
+        if (message) message.push(told)
+        else messages.set(neighbour, [told])
       }
-      for (const neighbour of this.#some(ignorant)) this.#tell(messages, neighbour, { state, isDirect })
+      for (let place = 0; place < this.#neighbours.length; place++) {
+        // Once each, so that it knows that we hear the agent, whether or not it needs our word.
+        if (!known.isTold(place)) tell(place)
+        else if (!known.isDirect(place) && known.sequence(place) < sequence) ignorant.push(place)
+      }
+      for (const place of this.#some(ignorant)) tell(place)
     }
   }
 
-  #tell(messages: Map<AgentKey, ToldState[]>, neighbour: AgentKey, told: ToldState): void {
-    const knows = this.#neighbours.get(neighbour)
-    const known = knows?.get(told.state.agent)
-    const isDirect = known?.isDirect ?? false
-    knows?.set(told.state.agent, { sequence: told.state.sequence, isDirect, isTold: true })
-    const message = messages.get(neighbour)
-    if (message) message.push(told)
-    else messages.set(neighbour, [told])
+  #placeOf(neighbour: AgentKey): number {
+    const place = this.#places.get(neighbour)
+    if (place !== undefined) return place
+    this.#places.set(neighbour, this.#neighbours.length)
+    this.#hasNewNeighbour = true
+    return this.#neighbours.push(neighbour) - 1
   }
 
-  #some(neighbours: AgentKey[]): readonly AgentKey[] {
-    for (let at = 0; at < Math.min(FANOUT, neighbours.length); at++) {
-      const other = at + Math.floor(this.#random() * (neighbours.length - at))
-      const here = neighbours[at]
-      const there = neighbours[other]
+  #knownOf(agent: AgentKey): Knowledge {
+    let known = this.#known.get(agent)
+    if (!known) {
+      known = new Knowledge()
+      this.#known.set(agent, known)
+    }
+    return known
+  }
+
+  /** A few of them, any. */
+  #some(places: number[]): readonly number[] {
+    for (let at = 0; at < Math.min(FANOUT, places.length); at++) {
+      const other = at + Math.floor(this.#random() * (places.length - at))
+      const here = places[at]
+      const there = places[other]
       if (here === undefined || there === undefined) break
-      neighbours[at] = there
-      neighbours[other] = here
+      places[at] = there
+      places[other] = here
     }
-    return neighbours.slice(0, FANOUT)
+    return places.slice(0, FANOUT)
   }
 }

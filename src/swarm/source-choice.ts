@@ -63,52 +63,51 @@ const SCAN_LIMIT = 2048
  */
 const SHUFFLED_POSITIONS = 32
 
+interface Candidate {
+  readonly index: number
+  readonly key: number
+}
+
 export function chooseSources(state: PlanState, options: { limits: PlanLimits; random: Random }): Decision[] {
-  const { limits } = options
+  const { limits, random } = options
   const decisions: Decision[] = []
-  let room = limits.maxInFlight - state.inFlightCount
-  const decided = (decision: Decision) => {
-    decisions.push(decision)
-    room--
-  }
+  const most = limits.maxInFlight - state.inFlightCount
   for (const index of within(state, state.awaited)) {
-    if (room <= 0) return decisions
-    decided({ source: 'await', index })
+    if (decisions.length >= most) return decisions
+    decisions.push({ source: 'await', index })
   }
   for (const index of within(state, state.cached)) {
-    if (room <= 0) return decisions
-    if (!state.awaited.has(index) && state.isKnown(index)) decided({ source: 'cache', index })
+    if (decisions.length >= most) return decisions
+    if (!state.awaited.has(index) && state.isKnown(index)) decisions.push({ source: 'cache', index })
   }
-  if (room > 0) choosePeers(state, { ...options, room, decided })
-  return decisions
+  const room = most - decisions.length
+  return room > 0 ? decisions.concat(choosePeers(state, { limits, random, room })) : decisions
 }
 
 function choosePeers(
   state: PlanState,
-  options: { limits: PlanLimits; random: Random; room: number; decided: (decision: Decision) => void },
-): void {
-  const { limits, random } = options
-  const candidates = shuffled(state, random)
-  if (candidates.length === 0) return
-  const free = new Map<AgentKey, { readonly peer: PeerView; load: number }>()
-  for (const peer of state.peers) {
-    if (peer.state === 'ready' && peer.inFlightCount < limits.perPeerInFlight) {
-      free.set(peer.key, { peer, load: peer.inFlightCount })
+  options: { limits: PlanLimits; random: Random; room: number },
+): readonly Decision[] {
+  const { random, room } = options
+  const { perPeerInFlight } = options.limits
+  const decisions: Decision[] = []
+  const candidates = candidatesOf(state, random)
+  if (candidates.length === 0) return decisions
+  const free = state.peers.filter((peer) => peer.state === 'ready' && peer.inFlightCount < perPeerInFlight)
+  /** Segments that this plan asks for, by peer. */
+  const asked = new Map<PeerView, number>()
+  for (let start = 0; start < candidates.length; start += SHUFFLED_POSITIONS) {
+    for (const { index } of inOrder(candidates, start)) {
+      if (decisions.length >= room || free.length === 0) return decisions
+      const peer = choosePeer(free, { index, asked, random })
+      if (!peer) continue // its holders are busy: waited for, never asked of the origin meanwhile
+      decisions.push({ source: 'peer', index, peer: peer.key })
+      const count = (asked.get(peer) ?? 0) + 1
+      asked.set(peer, count)
+      if (peer.inFlightCount + count >= perPeerInFlight) free.splice(free.indexOf(peer), 1)
     }
   }
-  if (free.size === 0) return
-  let room = options.room
-  for (const index of candidates) {
-    if (room <= 0 || free.size === 0) return
-    const chosen = choosePeer(
-      [...free.values()].filter(({ peer }) => peer.holds.has(index)),
-      random,
-    )
-    if (!chosen) continue // its holders are busy: waited for, never asked of the origin meanwhile
-    options.decided({ source: 'peer', index, peer: chosen.peer.key })
-    room--
-    if (++chosen.load >= limits.perPeerInFlight) free.delete(chosen.peer.key)
-  }
+  return decisions
 }
 
 /** Positions of both sets, within the window; at most SCAN_LIMIT. */
@@ -120,30 +119,38 @@ function* within(state: PlanState, set: PositionSet): Generator<number> {
   }
 }
 
-function shuffled(state: PlanState, random: Random): number[] {
-  const candidates: { readonly index: number; readonly key: number }[] = []
+/** In order of position. */
+function candidatesOf(state: PlanState, random: Random): Candidate[] {
+  const candidates: Candidate[] = []
   for (const index of within(state, state.available)) {
     if (!state.isKnown(index) || state.cached.has(index) || state.awaited.has(index)) continue
-    candidates.push({ index, key: Math.floor(candidates.length / SHUFFLED_POSITIONS) + random() })
+    candidates.push({ index, key: random() })
   }
-  return candidates.sort((a, b) => a.key - b.key).map(({ index }) => index)
+  return candidates
+}
+
+/** The next few, in random order. Few of many are ever looked at: what is not is not sorted. */
+function inOrder(candidates: readonly Candidate[], start: number): Candidate[] {
+  return candidates.slice(start, start + SHUFFLED_POSITIONS).sort((a, b) => a.key - b.key)
 }
 
 /**
- * Weighted by rate over queue, with a random factor of 1 to 2 so that agents that see the same state do not all run to
- * the same holder.
+ * Of those who hold the position. Weighted by rate over queue, with a random factor of 1 to 2 so that agents that see the
+ * same state do not all run to the same holder.
  */
-function choosePeer<Free extends { readonly peer: PeerView; readonly load: number }>(
-  candidates: readonly Free[],
-  random: Random,
-): Free | undefined {
-  let best: Free | undefined
+function choosePeer(
+  free: readonly PeerView[],
+  options: { index: number; asked: ReadonlyMap<PeerView, number>; random: Random },
+): PeerView | undefined {
+  const { index, asked, random } = options
+  let best: PeerView | undefined
   let bestScore = -1
-  for (const candidate of candidates) {
-    const rate = candidate.peer.bytesPerSec ?? UNMEASURED_BYTES_PER_SEC
-    const score = (rate / (1 + candidate.load)) * (1 + random())
+  for (const peer of free) {
+    if (!peer.holds.has(index)) continue
+    const load = peer.inFlightCount + (asked.get(peer) ?? 0)
+    const score = ((peer.bytesPerSec ?? UNMEASURED_BYTES_PER_SEC) / (1 + load)) * (1 + random())
     if (score > bestScore) {
-      best = candidate
+      best = peer
       bestScore = score
     }
   }
