@@ -86,7 +86,7 @@ const APPROACH_RATIO_PER_SEC = 0.5
 const RETREAT_RATIO_PER_SEC = 0.4
 const LEAST_CRUISE_RATIO = 0.7
 /** How often it is tried whether the line has become faster, by how much, and for how long. */
-const PROBE_EVERY_MS = { least: 1000, most: 16_000 } as const
+const PROBE_EVERY_MS = { least: 1000, most: 8000 } as const
 /** What a try that found nothing reads afterwards, until its own queue is gone. */
 const AFTER_PROBE_RATIO = 0.7
 const PROBE_STEP = 1.06

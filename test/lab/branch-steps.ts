@@ -13,8 +13,9 @@ const MESH_TIMEOUT_MS = 10_000
 export async function raiseBranchLab(
   t: Test,
   hosts: number,
+  { downMbit = 200 }: { readonly downMbit?: number } = {},
 ): Promise<{ lab: Lab; origin: OriginHost; secretFile: string }> {
-  const lab = await Lab.up({ hosts, downMbit: 200, upMbit: 50, delayUs: 5000 })
+  const lab = await Lab.up({ hosts, downMbit, upMbit: 50, delayUs: 5000 })
   t.teardown(() => lab.close())
   const [origin, secretFile] = await Promise.all([OriginHost.start(lab), writeBranchSecret(lab, 'branch')])
   return { lab, origin, secretFile }
