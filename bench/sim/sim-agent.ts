@@ -13,7 +13,7 @@ import { type Claim, Crowd } from '../../src/swarm/crowd.ts'
 import { Gossip } from '../../src/swarm/gossip.ts'
 import { Holders } from '../../src/swarm/holders.ts'
 import { newsPauseMs } from '../../src/swarm/news-pace.ts'
-import { chooseSources, type PeerView } from '../../src/swarm/source-choice.ts'
+import { chooseSources, inFlightCount, type PeerView } from '../../src/swarm/source-choice.ts'
 import { LIMITS } from '../../src/transfer/segmented-transfer.ts'
 import { type Flow, type Node, node } from './fluid-network.ts'
 import { claimBytes, haveBytes, INTEREST_BYTES, REQUEST_BYTES } from './message-size.ts'
@@ -266,7 +266,7 @@ export class SimAgent {
         awaited: this.#nothing,
         available: this.#holders.available,
         windowEnd: Number.POSITIVE_INFINITY,
-        inFlightCount: this.#inFlightCount,
+        inFlightCount: inFlightCount(this.#inFlightCount, this.#crowd.ownStreamCount),
         peers: this.#peers,
       },
       { limits: LIMITS, random: this.#random },

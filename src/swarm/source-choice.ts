@@ -68,6 +68,18 @@ interface Candidate {
   readonly key: number
 }
 
+/** However many streams run, neighbours are asked, too. */
+const MAX_COUNTED_STREAMS = 2
+
+/**
+ * For PlanState: what comes from the origin is in flight like the rest. All wait for it, and neighbours that are asked for
+ * less leave it its bandwidth.
+ * @param ownStreamCount connections that this agent has to the origin
+ */
+export function inFlightCount(segmentCount: number, ownStreamCount: number): number {
+  return segmentCount + Math.min(ownStreamCount, MAX_COUNTED_STREAMS)
+}
+
 export function chooseSources(state: PlanState, options: { limits: PlanLimits; random: Random }): Decision[] {
   const { limits, random } = options
   const decisions: Decision[] = []
@@ -89,10 +101,10 @@ function choosePeers(
   options: { limits: PlanLimits; random: Random; room: number },
 ): readonly Decision[] {
   const { random, room } = options
-  const { perPeerInFlight } = options.limits
   const decisions: Decision[] = []
   const candidates = candidatesOf(state, random)
   if (candidates.length === 0) return decisions
+  const perPeerInFlight = depthOf(state.peers, options.limits)
   const free = state.peers.filter((peer) => peer.state === 'ready' && peer.inFlightCount < perPeerInFlight)
   /** Segments that this plan asks for, by peer. */
   const asked = new Map<PeerView, number>()
@@ -108,6 +120,17 @@ function choosePeers(
     }
   }
   return decisions
+}
+
+/**
+ * Segments in flight of one peer: twice an even share, so that a fast one can give more. Where many have something that is
+ * one of each: all ask whoever has the newest, and a second request is turned away there while other uplinks have nothing
+ * to do (bench/sim, 200 agents, 256 MiB, WAN as fast as the LAN: 1.52 x ideal and under half of the refusals, against 1.69).
+ */
+function depthOf(peers: readonly PeerView[], limits: PlanLimits): number {
+  let count = 0
+  for (const peer of peers) if (peer.state !== 'unusable' && peer.holds.size > 0) count++
+  return Math.min(limits.perPeerInFlight, Math.ceil((2 * limits.maxInFlight) / Math.max(1, count)))
 }
 
 /** Positions of both sets, within the window; at most SCAN_LIMIT. */

@@ -20,7 +20,7 @@ import { verifySegment } from '../content/verify.ts'
 import { abortError, isShorthaulError, ShorthaulError } from '../errors.ts'
 import type { OriginStream } from '../origin/origin.ts'
 import type { Store } from '../store/store.ts'
-import { chooseSources, type Decision, type PeerView, type PlanLimits } from '../swarm/source-choice.ts'
+import { chooseSources, type Decision, inFlightCount, type PeerView, type PlanLimits } from '../swarm/source-choice.ts'
 import type { Priority } from '../throttle/priority.ts'
 import type { Committer } from './commit.ts'
 import type { Exchange } from './exchange.ts'
@@ -172,7 +172,7 @@ export class SegmentedTransfer {
         awaited: this.#awaitedPositions(),
         available: this.#available(peers),
         windowEnd: this.#c.delivery.windowEnd(),
-        inFlightCount: this.#inFlightCount,
+        inFlightCount: inFlightCount(this.#inFlightCount, this.#shared.crowd.ownStreamCount),
         peers,
       },
       { limits: LIMITS, random: this.#c.random },

@@ -6,6 +6,7 @@ import { PositionSet } from '../../src/content/position-set.ts'
 import {
   chooseSources,
   type Decision,
+  inFlightCount,
   type PeerView,
   type PlanLimits,
   type PlanState,
@@ -241,4 +242,26 @@ void t.test('one call looks at a bounded number of positions', async (t) => {
   })
   t.same(choose(given), [])
   t.ok(looked <= 4096, `${looked} positions`)
+})
+
+void t.test('where many have something, each is asked for one segment at a time', async (t) => {
+  const limits: PlanLimits = { maxInFlight: 6, perPeerInFlight: 4 }
+  const newest = setOf([40, 41, 42, 43])
+  const most = (others: number) => {
+    const old = Array.from({ length: others }, (_, at) =>
+      peer(idFromBytes<AgentKey>(Buffer.alloc(32, 10 + at)), { holds: setOf([0]) }),
+    )
+    const peers = [peer(A, { holds: newest }), ...old]
+    return choose(state({ missing: setOf([40, 41, 42, 43]), peers }), { limits }).length
+  }
+  t.equal(most(0), 4)
+  t.equal(most(2), 4)
+  t.equal(most(5), 2)
+  t.equal(most(30), 1)
+})
+
+void t.test('streams from the origin are in flight, too, and leave room for neighbours', async (t) => {
+  t.equal(inFlightCount(3, 0), 3)
+  t.equal(inFlightCount(3, 1), 4)
+  t.equal(inFlightCount(0, 64), 2)
 })
