@@ -74,6 +74,12 @@ export class HttpConnections {
     return new HttpConnections(options, tls, cert)
   }
 
+  /** For a connection of one's own to the origin of this URL; null: not https, or through a proxy. */
+  directTls(url: URL): { readonly ca?: string[] } | null {
+    if (url.protocol !== 'https:' || proxyFor(this.#rules, url) !== null) return null
+    return this.#tls.ca === undefined ? {} : { ca: [...this.#tls.ca] }
+  }
+
   get hasClientCert(): boolean {
     return this.#clientCert !== null
   }

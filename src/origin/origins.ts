@@ -11,6 +11,7 @@ import type { DelayProbe } from '../throttle/delay-monitor.ts'
 import type { Pacer } from '../throttle/pacer.ts'
 import type { Priority } from '../throttle/priority.ts'
 import { FileOrigin } from './file-origin.ts'
+import { FirstThatAnswers, H2DelayProbe } from './h2-delay-probe.ts'
 import { HttpConnections } from './http-connections.ts'
 import { HttpDelayProbe } from './http-delay-probe.ts'
 import { HttpOrigin } from './http-origin.ts'
@@ -80,7 +81,11 @@ export class Origins implements Origin {
     return new Origins(
       new HttpOrigin({ clock, log, connections, netrc, enter }, options),
       new FileOrigin({ clock }),
-      (url) => new HttpDelayProbe({ clock, connections }, { url, userAgent: options.userAgent }),
+      (url) => {
+        const head = new HttpDelayProbe({ clock, connections }, { url, userAgent: options.userAgent })
+        const tls = connections.directTls(new URL(url))
+        return tls === null ? head : new FirstThatAnswers(new H2DelayProbe(new URL(url).origin, tls), head)
+      },
     )
   }
 

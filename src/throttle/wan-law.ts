@@ -47,6 +47,11 @@ const STARTUP_LEAD_FACTOR = 2.2
 /** Of the threshold: a queue like this ends a step of the start, or a try whether the line is faster. */
 const OVERSHOT_RATIO = 0.4
 const OVERSHOT_NOISE_FACTOR = 1.3
+/** From here on a late answer alone proves nothing. */
+const NOISY_MS = 5
+/** What arrives, of what is read, when others take from our part. */
+const LOSING_RATIO = 0.95
+const SURELY_HOT_MS = 500
 const SAME_RATE_RATIO = 0.8
 /** No more comes although more is asked for: that is the line, or the origin. */
 const PLATEAU_STEP_MS = 400
@@ -171,6 +176,7 @@ export class WanLaw {
   #overshotRate: number | null = null
   /** The capacity has held for a while: a yield is not its fault. */
   #isConfirmed = false
+  #hotSinceMs: number | null = null
   #probe: { untilMs: number; step: number } | null = null
   #probedMs = 0
   #probeEveryMs: number = PROBE_EVERY_MS.least
@@ -340,7 +346,7 @@ export class WanLaw {
     const capacity = this.#capacity ?? bytesPerSec.last500Ms
     if (this.#probe !== null) this.#lookAtProbe(sample, capacity)
     if (this.#probe !== null || this.#phase !== 'cruise') return
-    if (delay !== null && this.#isHot(delay)) {
+    if (this.#isOthersQueue(sample)) {
       if (nowMs - this.#enteredMs < OWN_QUEUE_MS) this.#lowerCapacity(sample, capacity)
       this.#giveWay(sample)
       return
@@ -541,6 +547,17 @@ export class WanLaw {
   #isHot(delay: DelayView): boolean {
     const thresholdMs = this.#thresholdMs(delay)
     return delay.recentQueueMs > thresholdMs || delay.soonQueueMs > 2 * thresholdMs
+  }
+
+  /** Where round trips scatter, a queue must show in what arrives too, or stay: others in it take from our part. */
+  #isOthersQueue({ nowMs, delay, arrivedBytesPerSec, bytesPerSec }: WanSample): boolean {
+    if (delay === null || !this.#isHot(delay)) {
+      this.#hotSinceMs = null
+      return false
+    }
+    this.#hotSinceMs ??= nowMs
+    if (delay.noiseMs < NOISY_MS || arrivedBytesPerSec === null) return true
+    return arrivedBytesPerSec < LOSING_RATIO * bytesPerSec.last200Ms || nowMs - this.#hotSinceMs > SURELY_HOT_MS
   }
 
   #isOvershot(delay: DelayView): boolean {
