@@ -15,7 +15,9 @@ export interface PacedReader {
 const SLICE_MS = 8
 /** What may be saved up while nobody reads: a timer that comes late must not cost anything. */
 const SAVED_MS = 30
-const PIECE_BYTES = { min: 2 * 1024, max: 64 * 1024 } as const
+/** Of a turn: no reader is ever granted less. */
+export const LEAST_PIECE_BYTES = 2 * 1024
+const PIECE_BYTES = { min: LEAST_PIECE_BYTES, max: 64 * 1024 } as const
 /** A reader had to wait: for so long after that the rate, and not the network, is what limits. */
 const LIMITED_MS = 300
 
