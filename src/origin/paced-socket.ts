@@ -7,7 +7,7 @@
 import { connect, type Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 import { errors } from 'undici'
-import type { PacedReader, Pacer } from '../throttle/pacer.ts'
+import { LEAST_PIECE_BYTES, type PacedReader, type Pacer } from '../throttle/pacer.ts'
 
 /** As much as two reads; more would be read ahead of what is wanted. */
 const HIGH_WATER_BYTES = 64 * 1024
@@ -25,8 +25,10 @@ export class PacedSocket extends Duplex implements PacedReader {
   readonly #pacer: Pacer
   readonly #buffer = Buffer.allocUnsafe(HIGH_WATER_BYTES)
   readonly #idle: NodeJS.Timeout
-  #maxBytes = 0
-  #isGranted = false
+  /** What may still be read in this turn; 0: it has none. */
+  #turnBytes = 0
+  /** Of the buffer that the next read goes to. */
+  #roomBytes = 0
   #isWaiting = false
 
   /** Connects at once; 'connect' or 'error' follows. */
@@ -36,23 +38,22 @@ export class PacedSocket extends Duplex implements PacedReader {
     this.raw = connect({
       host,
       port,
-      onread: {
-        buffer: () => this.#buffer.subarray(0, Math.max(1, this.#maxBytes)),
-        callback: (bytes) => {
-          this.#received(bytes)
-          return false // the next read waits for its grant
-        },
-      },
+      // Else it would close, and take us along, before the reader has what is buffered here.
+      allowHalfOpen: true,
+      onread: { buffer: () => this.#room(), callback: (bytes) => this.#received(bytes) },
     })
     this.#idle = setTimeout(() => {
-      if (this.#isGranted) this.destroy(new errors.BodyTimeoutError())
+      if (this.#turnBytes > 0) this.destroy(new errors.BodyTimeoutError())
     }, idleTimeoutMs).unref()
     this.raw.setNoDelay(true)
     this.raw.pause()
     this.raw.once('connect', () => this.emit('connect'))
     this.raw.once('end', () => this.push(null))
     this.raw.once('error', (error) => this.destroy(error))
-    this.raw.once('close', () => this.destroy())
+    // Once its end was passed on, ours follows when it has been read.
+    this.raw.once('close', () => {
+      if (!this.raw.readableEnded) this.destroy()
+    })
   }
 
   get remoteAddress(): string | undefined {
@@ -84,8 +85,7 @@ export class PacedSocket extends Duplex implements PacedReader {
   grant(maxBytes: number): void {
     this.#isWaiting = false
     if (this.destroyed) return
-    this.#maxBytes = Math.min(maxBytes, HIGH_WATER_BYTES)
-    this.#isGranted = true
+    this.#turnBytes = Math.min(maxBytes, HIGH_WATER_BYTES)
     this.#idle.refresh()
     this.raw.resume()
   }
@@ -111,10 +111,22 @@ export class PacedSocket extends Duplex implements PacedReader {
     done(error)
   }
 
-  #received(bytes: number): void {
-    this.#isGranted = false
+  /**
+   * Node asks for the buffer of a read right after the read before, when nobody knows what will be granted: a turn begins
+   * with a small read, which no turn is too small for, and goes on with what is left of it.
+   */
+  #room(): Buffer {
+    const firstBytes = this.#pacer.bytesPerSec === null ? HIGH_WATER_BYTES : LEAST_PIECE_BYTES
+    this.#roomBytes = this.#turnBytes > 0 ? this.#turnBytes : firstBytes
+    return this.#buffer.subarray(0, this.#roomBytes)
+  }
+
+  /** @returns true when the turn is not over; a read that did not fill its buffer has read everything */
+  #received(bytes: number): boolean {
+    this.#turnBytes = bytes < this.#roomBytes ? 0 : Math.max(0, this.#turnBytes - bytes)
     this.#pacer.charge(bytes)
     // A copy of its own: the reader keeps it, and the buffer is read into again.
     this.push(Buffer.from(this.#buffer.subarray(0, bytes)))
+    return this.#turnBytes > 0
   }
 }

@@ -103,7 +103,8 @@ export class DelayMonitor {
         const askedAtMs = this.#clock.monotonicMs()
         this.#askedAtMs = askedAtMs
         try {
-          await probe.roundTrip({ signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]) })
+          await this.#ask(probe, signal)
+          if (signal.aborted) return // the answer came all the same, and nobody wants it
           failures = 0
           retryMs = FIRST_RETRY_MS
           this.#answered(this.#clock.monotonicMs() - askedAtMs)
@@ -125,6 +126,21 @@ export class DelayMonitor {
     }
   }
 
+  /** @throws when there is no answer in time */
+  async #ask(probe: DelayProbe, signal: AbortSignal): Promise<void> {
+    const late = new AbortController()
+    const answered = new AbortController()
+    this.#clock.sleep(TIMEOUT_MS, { signal: answered.signal }).then(
+      () => late.abort(NO_ANSWER),
+      () => {}, // it came
+    )
+    try {
+      await probe.roundTrip({ signal: AbortSignal.any([signal, late.signal]) })
+    } finally {
+      answered.abort(ANSWERED)
+    }
+  }
+
   #answered(rttMs: number): void {
     if (this.#isLate() && ++this.#lateCount <= MAX_LATE) return
     this.#lateCount = 0
@@ -132,3 +148,7 @@ export class DelayMonitor {
     this.#isSilent = false
   }
 }
+
+/** Given, because the DOMException that stands in for none costs a stack. */
+const NO_ANSWER = new Error('No answer in time')
+const ANSWERED = new Error('Answered')

@@ -15,7 +15,9 @@ export interface PacedReader {
 const SLICE_MS = 8
 /** What may be saved up while nobody reads: a timer that comes late must not cost anything. */
 const SAVED_MS = 30
-const PIECE_BYTES = { min: 2 * 1024, max: 64 * 1024 } as const
+/** Of a turn: no reader is ever granted less. */
+export const LEAST_PIECE_BYTES = 2 * 1024
+const PIECE_BYTES = { min: LEAST_PIECE_BYTES, max: 64 * 1024 } as const
 /** A reader had to wait: for so long after that the rate, and not the network, is what limits. */
 const LIMITED_MS = 300
 
@@ -29,6 +31,7 @@ export class Pacer {
   #limitedAtMs = Number.NEGATIVE_INFINITY
   #timer: AbortController | null = null
   #chargedBytes = 0
+  #isClosed = false
 
   /** @param bytesPerSec null: as fast as they can; 0: nobody reads */
   constructor(clock: Clock, bytesPerSec: number | null) {
@@ -46,9 +49,12 @@ export class Pacer {
     return this.#chargedBytes
   }
 
-  /** Somebody waits, or had to wait a moment ago. */
+  /** Somebody waits for the rate, or had to a moment ago. A rate of 0 stops them, which is another matter. */
   isLimiting(): boolean {
-    return this.#bytesPerSec !== null && this.#clock.monotonicMs() - this.#limitedAtMs < LIMITED_MS
+    if (this.#bytesPerSec === null) return false
+    // A single wait may last longer than LIMITED_MS: 2 KiB at 0.05 Mbit/s.
+    const isAwaited = this.#bytesPerSec > 0 && this.#waiting.size > 0
+    return isAwaited || this.#clock.monotonicMs() - this.#limitedAtMs < LIMITED_MS
   }
 
   setRate(bytesPerSec: number | null): void {
@@ -64,6 +70,7 @@ export class Pacer {
 
   /** Asks for one turn; it comes at once when there is room. */
   request(reader: PacedReader): void {
+    if (this.#isClosed) return
     this.#waiting.add(reader)
     if (this.#timer === null) this.#serve()
   }
@@ -78,10 +85,13 @@ export class Pacer {
     this.#tokensBytes -= bytes
   }
 
-  /** Forgets who waits: nobody is granted anything any more. */
+  /** Forgets who waits: nobody is granted anything any more. Idempotent. */
   close(): void {
+    this.#isClosed = true
     this.#waiting.clear()
     this.#timer?.abort()
+    this.#timer = null
+    this.#limitedAtMs = Number.NEGATIVE_INFINITY
   }
 
   #serve(): void {
@@ -93,7 +103,9 @@ export class Pacer {
     this.#fill()
     const pieceBytes = this.#pieceBytes()
     // Tokens of those who were granted a turn and find nothing to read are given again in the next slice.
-    if (this.#tokensBytes > 0) this.#grant(Math.ceil(this.#tokensBytes / pieceBytes), pieceBytes)
+    // What is saved up is not for a rate of 0.
+    if (this.#tokensBytes > 0 && this.#bytesPerSec > 0)
+      this.#grant(Math.ceil(this.#tokensBytes / pieceBytes), pieceBytes)
     if (this.#waiting.size > 0) this.#serveLater(pieceBytes)
   }
 

@@ -141,7 +141,7 @@ export class WanGovernor {
   hold(priority: Priority): Hold | null {
     const gate = this.#c.rules.gate(priority)
     if (gate !== null) return gate
-    const { maxBytesPerSec, reason } = this.#cap
+    const { maxBytesPerSec, reason } = this.#capNow()
     if (maxBytesPerSec === 0) return { code: reason.code, text: reason.text, untilMs: reason.untilMs }
     const above = PRIORITIES.slice(0, PRIORITIES.indexOf(priority))
     const urgent = above.find((other) => this.#demand[other] > 0)
@@ -176,8 +176,8 @@ export class WanGovernor {
   view(): WanView {
     const delay = this.#delay.view()
     const runs = this.#runningPriority()
+    const { maxBytesPerSec, reason } = this.#capNow()
     const phase = this.#phaseOf(runs)
-    const { maxBytesPerSec, reason } = this.#cap
     return {
       mode: this.#mode,
       phase,
@@ -253,17 +253,14 @@ export class WanGovernor {
   }
 
   #tick(): void {
-    const { clock, rules, wanReadBytes } = this.#c
+    const { clock, wanReadBytes } = this.#c
     const nowMs = clock.monotonicMs()
     this.#tickedAtMs = nowMs
     const governed = GOVERNED.reduce((sum, priority) => sum + this.#pacers[priority].chargedBytes, 0)
     this.#history.push({ atMs: nowMs, governed, all: wanReadBytes() })
     if (this.#history.length > 16) this.#history.shift()
     const users = this.#users()
-    this.#cap = rules.cap({
-      capacityBytesPerSec: this.#law.state.capacityBytesPerSec,
-      fetcherCount: Math.max(1, users.length),
-    })
+    this.#lookAtCap(users.length)
     this.#pacers.foreground.setRate(this.#cap.maxBytesPerSec)
     const runs = this.#runningPriority()
     const level = topPriority(users)
@@ -312,6 +309,17 @@ export class WanGovernor {
       this.#c.log.debug({ phase: decision.phase, why: decision.why, bytesPerSec: decision.bytesPerSec }, 'wan')
     }
     this.#decision = decision
+  }
+
+  /** Who is held back by a cap has nothing from origins, so that nothing runs: its end is seen all the same. */
+  #capNow(): Cap {
+    if (this.#running === null) this.#lookAtCap(this.#users().length)
+    return this.#cap
+  }
+
+  #lookAtCap(userCount: number): void {
+    const { capacityBytesPerSec } = this.#law.state
+    this.#cap = this.#c.rules.cap({ capacityBytesPerSec, fetcherCount: Math.max(1, userCount) })
   }
 
   /** What all of us may read together, were all capped as this one is. */

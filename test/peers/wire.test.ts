@@ -15,6 +15,9 @@ import { MAX_STATEMENT_HASHES } from '../../src/content/statement.ts'
 import { isShorthaulError } from '../../src/errors.ts'
 import { MAX_MESSAGE_BYTES, MAX_RANGES, MAX_VALIDATOR_BYTES } from '../../src/peers/messages.ts'
 import { decodeFrame, encodedLength, encodeFrame, type Frame } from '../../src/peers/wire.ts'
+import { PRIORITIES } from '../../src/throttle/priority.ts'
+import { PHASES } from '../../src/throttle/wan-law.ts'
+import type { WanReport } from '../../src/throttle/wan-shares.ts'
 
 const record = <T>(model: { [K in keyof T]: fc.Arbitrary<T[K]> }) => fc.record<T>(model, { noNullPrototype: true })
 const bytes = (length: number) => fc.uint8Array({ minLength: length, maxLength: length }).map((b) => Buffer.from(b))
@@ -66,6 +69,18 @@ const state = record<FetcherState>({
   streamBudget: fc.integer({ min: 1, max: MAX_STREAM_COUNT }),
 })
 const states = fc.array(record({ state, isDirect: fc.boolean() }), { minLength: 1, maxLength: MAX_TOLD_STATES })
+const report = record<WanReport>({
+  priority: fc.option(fc.constantFrom(...PRIORITIES)),
+  readBytesPerSec: fc.maxSafeNat(),
+  arrivedBytesPerSec: fc.maxSafeNat(),
+  isLimited: fc.boolean(),
+  isUserHere: fc.boolean(),
+  law: record({
+    phase: fc.constantFrom(...PHASES),
+    bytesPerSec: fc.maxSafeNat(),
+    capacityBytesPerSec: fc.option(fc.maxSafeNat()),
+  }),
+})
 const frame: fc.Arbitrary<Frame> = fc.oneof(
   record({
     type: fc.constant('hello' as const),
@@ -93,6 +108,7 @@ const frame: fc.Arbitrary<Frame> = fc.oneof(
   record({ type: fc.constant('manifest-request' as const), resource, firstIndex: index }),
   record({ type: fc.constant('manifest' as const), resource, statements, nextIndex: fc.option(index) }),
   record({ type: fc.constant('claim' as const), resource, states }),
+  record({ type: fc.constant('wan' as const), report }),
 )
 
 /** Anything but a frame or a protocol error is a failure of the test. */
@@ -134,7 +150,7 @@ t.test('bytes from strangers are decoded or refused, whatever they are', async (
   const outcomes = { decoded: 0, refused: 0 }
   // Random bytes behind each tag: the first one decides how far a decoder gets.
   fc.assert(
-    fc.property(fc.integer({ min: 0, max: 22 }), fc.uint8Array({ maxLength: 400 }), (tag, body) => {
+    fc.property(fc.integer({ min: 0, max: 23 }), fc.uint8Array({ maxLength: 400 }), (tag, body) => {
       outcomes[decodesOrRefuses(Buffer.concat([Buffer.from([tag]), body]))]++
     }),
     { numRuns: 12_000 },
@@ -297,4 +313,47 @@ t.test('a claim says no more than a crowd can mean', async (t) => {
     changed[at] = value
     t.throws(() => decodeFrame(changed), { code: 'SHORTHAUL_PEER_PROTOCOL' }, name)
   }
+})
+
+t.test('a report of the WAN says no more than there is to say', async (t) => {
+  const valid: WanReport = {
+    priority: 'low',
+    readBytesPerSec: 1.5,
+    arrivedBytesPerSec: Number.POSITIVE_INFINITY,
+    isLimited: true,
+    isUserHere: false,
+    law: { phase: 'ramp', bytesPerSec: -1, capacityBytesPerSec: null },
+  }
+  const encoded = encodeFrame({ type: 'wan', report: valid })
+  t.strictSame(
+    decodeFrame(encoded),
+    {
+      type: 'wan',
+      report: {
+        ...valid,
+        readBytesPerSec: 2,
+        arrivedBytesPerSec: Number.MAX_SAFE_INTEGER,
+        law: { ...valid.law, bytesPerSec: 0 },
+      },
+    },
+    'rates are whole, and fit',
+  )
+  const refused = { code: 'SHORTHAUL_PEER_PROTOCOL' }
+  for (const [name, at, value] of [
+    ['a priority that is none', 1, PRIORITIES.length],
+    ['priority 9', 1, 9],
+    ['a flag of nothing', 2, 8],
+    ['a phase that is none', 3, PHASES.length],
+    ['phase 200', 3, 200],
+    ['a capacity without its flag', encoded.byteLength - 8, 1],
+    ['a rate that no number holds', 4 + 7, 0xff],
+  ] as const) {
+    const changed = Buffer.from(encoded)
+    changed[at] = value
+    t.throws(() => decodeFrame(changed), refused, name)
+  }
+  for (let lengthBytes = 1; lengthBytes < encoded.byteLength; lengthBytes++) {
+    t.throws(() => decodeFrame(encoded.subarray(0, lengthBytes)), refused, `${lengthBytes} bytes of it`)
+  }
+  t.throws(() => decodeFrame(Buffer.concat([encoded, Buffer.alloc(1)])), refused, 'a byte more')
 })

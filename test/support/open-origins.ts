@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import { pino } from 'pino'
 import { systemClock } from '../../src/clock.ts'
 import type { OriginRequest, OriginStream } from '../../src/origin/origin.ts'
-import { type OriginOptions, Origins } from '../../src/origin/origins.ts'
+import { type OriginOptions, Origins, type OriginTrafficControl } from '../../src/origin/origins.ts'
 
 export const TEST_ORIGIN_OPTIONS: OriginOptions = {
   userAgent: 'shorthaul-test/1',
@@ -21,7 +21,7 @@ export const TEST_ORIGIN_OPTIONS: OriginOptions = {
 /** The caller closes it. */
 export function openOrigins(
   options: Partial<OriginOptions> = {},
-  components: { onSocket?: (socket: Socket) => void } = {},
+  components: { onSocket?: (socket: Socket) => void; wan?: OriginTrafficControl } = {},
 ): Promise<Origins> {
   const log = pino({ level: 'silent' })
   return Origins.open({ clock: systemClock, log, ...components }, { ...TEST_ORIGIN_OPTIONS, ...options })
