@@ -15,7 +15,7 @@ import type { DirectionView } from './foreground-meter.ts'
 import type { HostMeter } from './host-meter.ts'
 import { Pacer } from './pacer.ts'
 import { GOVERNED, type GovernedPriority, PRIORITIES, type Priority } from './priority.ts'
-import { type LocalTraffic, WAN_LEVELS, type WanDecision, WanLaw, type WanPhase } from './wan-law.ts'
+import { type LocalTraffic, WAN_LEVELS, type WanDecision, WanLaw, type WanPhase, type WanSample } from './wan-law.ts'
 import { isUserAmong, leadOf, shareOf, topPriority, type WanReport, type WanUser } from './wan-shares.ts'
 
 const TICK_MS = 50
@@ -292,7 +292,7 @@ export class WanGovernor {
       others.reduce((total, { report }) => total + (report.priority === 'foreground' ? 0 : pick(report)), 0)
     const read = sum(({ readBytesPerSec }) => readBytesPerSec)
     const arrived = this.#host?.wanReceivedBytesPerSec ?? null
-    const decision = this.#law.step({
+    const sample: WanSample = {
       nowMs,
       delay: this.#delay.view(),
       delaySpreadMs: this.#delay.spreadMs(),
@@ -302,7 +302,10 @@ export class WanGovernor {
       isLimited: this.#isLimited() || others.some(({ report }) => report.isLimited),
       local: this.#local(),
       isUserElsewhere: isUserAmong(others) || this.#demand.foreground > 0,
-    })
+    }
+    const decision = this.#law.step(sample)
+    // Enough to let the law decide again: recorded traces are its tests.
+    this.#c.log.trace({ sample, decision }, 'wan')
     if (decision.isRebase) this.#delay.rebase()
     if (decision.isReset) this.#delay.reset()
     if (decision.phase !== this.#decision?.phase) {
