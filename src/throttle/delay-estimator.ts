@@ -33,7 +33,7 @@ export interface DelayView {
 }
 
 /** Scatters more than a cable and an idle machine do. */
-const NOISY_MS = 8
+export const NOISY_MS = 8
 const MAX_LAST = 3
 
 export class DelayEstimator {
@@ -135,4 +135,14 @@ export class DelayEstimator {
 function quantile(values: readonly number[], part: number): number {
   const sorted = [...values].sort((a, b) => a - b)
   return sorted[Math.floor((sorted.length - 1) * part)] ?? 0
+}
+
+/** Somebody is in the queue. @param factor of the threshold, for who looks less closely */
+export function isHot({ recentQueueMs, soonQueueMs, thresholdMs }: DelayView, factor = 1): boolean {
+  return recentQueueMs > factor * thresholdMs || soonQueueMs > 2 * factor * thresholdMs
+}
+
+/** What queues is nothing to speak of. */
+export function isCool({ recentQueueMs, thresholdMs }: DelayView): boolean {
+  return recentQueueMs < thresholdMs / 2
 }

@@ -9,7 +9,7 @@
  * Does not know how bytes are held back (pacer.ts), who measures (wan-governor.ts), nor how the rate is divided among the
  * agents of a branch (wan-shares.ts): all rates here are of the branch as a whole.
  */
-import type { DelayView } from './delay-estimator.ts'
+import { type DelayView, isCool, isHot } from './delay-estimator.ts'
 
 export const PHASES = ['startup', 'drain', 'cruise', 'yield', 'ramp'] as const
 export type WanPhase = (typeof PHASES)[number]
@@ -545,8 +545,7 @@ export class WanLaw {
   }
 
   #isHot(delay: DelayView): boolean {
-    const thresholdMs = this.#thresholdMs(delay)
-    return delay.recentQueueMs > thresholdMs || delay.soonQueueMs > 2 * thresholdMs
+    return isHot(delay, this.#level.thresholdFactor)
   }
 
   /** Where round trips scatter, a queue must show in what arrives too, or stay: others in it take from our part. */
@@ -584,9 +583,4 @@ export class WanLaw {
 
 function isFilling({ arrivedBytesPerSec, bytesPerSec }: WanSample): boolean {
   return arrivedBytesPerSec !== null && arrivedBytesPerSec > FILLING_RATIO * bytesPerSec.last200Ms
-}
-
-/** What queues is nothing to speak of. */
-function isCool({ recentQueueMs, thresholdMs }: DelayView): boolean {
-  return recentQueueMs < thresholdMs / 2
 }
