@@ -26,7 +26,7 @@ import type { AgentKey, ResourceKey } from '../content/ids.ts'
 import { PositionSet } from '../content/position-set.ts'
 import { SEGMENT_BYTES, type SegmentRange } from '../content/segmentation.ts'
 import { RateMeter } from '../throttle/rate-meter.ts'
-import { isWilling, Member } from './member.ts'
+import { isWilling, Member, mayStandStill } from './member.ts'
 import { rankOf } from './rank.ts'
 import { StreamBudget } from './stream-budget.ts'
 
@@ -539,8 +539,7 @@ export class Crowd {
   }
 
   #isStalled(member: Member, nowMs: number): boolean {
-    const { condition } = member.state
-    if (!member.hasClaims || condition === 'wait' || condition === 'busy') return false
+    if (!member.hasClaims || mayStandStill(member.state.condition)) return false
     const patienceMs = member.state.progressBytes === 0 ? STALLED_AT_FIRST_MS : STALLED_MS
     return nowMs - member.progressAtMs > patienceMs
   }

@@ -58,7 +58,9 @@ export class Member {
   /** It said something newer of itself, or somebody did. */
   tell(state: FetcherState, nowMs: number): void {
     const isFreshClaim = !this.#hasClaims && state.claimed.length > 0
-    if (state.progressBytes > this.#state.progressBytes || isFreshClaim) this.progressAtMs = nowMs
+    const hasProgressed = state.progressBytes > this.#state.progressBytes
+    // After a time that did not count patience begins anew: the first bytes need a moment.
+    if (hasProgressed || isFreshClaim || mayStandStill(this.#state.condition)) this.progressAtMs = nowMs
     this.#keep(state, nowMs)
   }
 
@@ -80,4 +82,9 @@ export class Member {
 /** May be asked to fetch, at once or when the WAN is free again. */
 export function isWilling(condition: Condition): boolean {
   return condition === 'active' || condition === 'busy'
+}
+
+/** Claims and no progress: for a reason that binds all. */
+export function mayStandStill(condition: Condition): boolean {
+  return condition === 'wait' || condition === 'busy'
 }

@@ -435,6 +435,106 @@ void t.test('who lags', async (t) => {
   })
 })
 
+void t.test('when somebody else needs the line, what is slow is so for a good reason', async (t) => {
+  const claimed = [run(0, 40)]
+  const busy = {
+    condition: 'busy',
+    claimed,
+    progressBytes: 5,
+    bytesPerSec: SEGMENT_BYTES / 10,
+    streamCount: 1,
+  } as const
+
+  await t.test('claims of a busy fetcher stand, however long nothing comes', async (t) => {
+    const crowd = crowdOf(6, { others: [1, 2, 3, 4, 5] })
+    for (let nowMs = 0; nowMs <= 120_000; nowMs += 1000) {
+      say(crowd, 0, { ...busy, atMs: nowMs })
+      for (const other of [1, 2, 3, 4, 5]) {
+        say(crowd, other, { claimed: [run(99 + other, 100 + other)], progressBytes: nowMs, atMs: nowMs })
+      }
+      if (!crowd.isExpected(9, nowMs) || !crowd.fetchers(nowMs).includes(key(0))) t.fail(`not at ${nowMs}`)
+    }
+    t.notOk(crowd.fetchers(120_000).includes(key(6)), 'and nobody steps in')
+    t.equal(crowd.claim(setOf(run(0, 40)), 120_000), null)
+  })
+
+  await t.test('but not of one that is gone, or that is only heard of and falls silent', async (t) => {
+    const crowd = crowdOf(6)
+    say(crowd, 0, busy)
+    crowd.left(key(0), 100)
+    t.notOk(crowd.isExpected(9, 100))
+    const far = crowdOf(6)
+    say(far, 0, { ...busy, isDirect: false })
+    t.ok(far.isExpected(9, 4500))
+    t.notOk(far.isExpected(9, 5500))
+  })
+
+  await t.test('it keeps its rank: who fetches, and who leads, is as it was', async (t) => {
+    const everybody = [...Array(8).keys()]
+    for (const self of [1, 5, 7]) {
+      const crowd = crowdOf(self, { others: everybody.filter((at) => at !== self) })
+      const before = [...crowd.fetchers(0)]
+      say(crowd, 0, { ...busy, streamBudget: 9, atMs: 1000 })
+      t.same([...crowd.fetchers(1000)].slice(0, 6), before)
+      t.equal(crowd.ownState(1000).streamBudget, 9)
+    }
+    const own = crowdOf(0, { others: [1, 2, 3, 4, 5, 6] })
+    own.setCondition('busy')
+    t.equal(own.fetchers(0)[0], key(0), 'ourselves too')
+    t.equal(own.ownState(0).condition, 'busy')
+    t.not(own.claim(all, 0), null, 'who is busy still has its part')
+  })
+
+  const quick = { claimed: [run(40, 42)], bytesPerSec: 10 * SEGMENT_BYTES, progressBytes: 1, streamCount: 1 }
+  const rest = setOf(run(0, 42))
+  /** Agent 2 has nothing to do, agent 1 is quick, agent 0 late. */
+  const idle = (late: Partial<FetcherState>) => {
+    const crowd = crowdOf(2, { others: [3, 4] })
+    say(crowd, 0, late)
+    say(crowd, 1, quick)
+    return crowd
+  }
+
+  await t.test('nothing is taken over from it because it lags', async (t) => {
+    t.not(idle({ ...busy, condition: 'active' }).claim(rest, 0), null, 'as it would be otherwise')
+    t.equal(idle(busy).claim(rest, 0), null)
+  })
+
+  await t.test('nor does it give anything up for that, except to who outranks it', async (t) => {
+    for (const condition of ['active', 'busy'] as const) {
+      const crowd = crowdOf(1)
+      say(crowd, 2, { ...quick, claimed: [run(0, 2)] })
+      const claim = crowd.claimRest(100, 0)
+      crowd.setCondition(condition)
+      for (let nowMs = 0; nowMs < 1000; nowMs += 50) crowd.progressed(claim, 5000, nowMs)
+      say(crowd, 3, { claimed: [run(300, 364)], atMs: 1000 })
+      t.equal(crowd.yields(1000), condition === 'active')
+      t.equal(claim.end, condition === 'active' ? 300 : COUNT)
+      say(crowd, 0, { claimed: [run(200, 264)], atMs: 1000 })
+      t.ok(crowd.yields(1000))
+      t.equal(claim.end, 200)
+    }
+  })
+
+  await t.test('once it is active again all is as before, and its patience begins anew', async (t) => {
+    const crowd = crowdOf(6, { others: [1, 2, 3, 4, 5] })
+    say(crowd, 0, busy)
+    say(crowd, 0, { ...busy, condition: 'active', atMs: 60_000 })
+    t.ok(crowd.isExpected(9, 60_100), 'it has a moment to go on')
+    t.ok(crowd.isExpected(9, 62_900))
+    say(crowd, 0, { ...busy, condition: 'active', progressBytes: 6, atMs: 62_900 })
+    t.ok(crowd.isExpected(9, 65_800))
+    t.notOk(crowd.isExpected(9, 66_000), 'and then stalls like any other')
+    t.not(idle({ ...busy, condition: 'active' }).claim(rest, 0), null)
+    const own = crowdOf(0)
+    own.setCondition('busy')
+    const { sequence } = own.ownState(0)
+    own.setCondition('active')
+    t.ok(own.ownState(0).sequence > sequence, 'others hear of it')
+    t.equal(own.urgentSequence, own.ownState(0).sequence, 'at once')
+  })
+})
+
 void t.test('where claims overlap the higher rank yields, and what it has begun stays', async (t) => {
   const [first, second] = [crowdOf(0), crowdOf(1)]
   const [mine, other] = [first.claimRest(0, 0), second.claimRest(0, 0)]
