@@ -56,6 +56,7 @@ export class OriginClaims {
   readonly #priority: Priority
   readonly #running = new Map<Claim, Running>()
   #heldSinceMs: number | null = null
+  #heldReason: string | null = null
   /** Tells others what we claim. */
   readonly #tell: () => void
 
@@ -109,9 +110,11 @@ export class OriginClaims {
     const hold = this.#wan?.hold(this.#priority) ?? null
     if (hold === null) {
       this.#heldSinceMs = null
+      this.#heldReason = null
       return this.#fetcher.pause()
     }
-    if (this.#heldSinceMs === null) this.#positions.onHold(hold)
+    if (this.#heldReason !== hold.text) this.#positions.onHold(hold)
+    this.#heldReason = hold.text
     this.#heldSinceMs ??= nowMs
     if (nowMs - this.#heldSinceMs > GIVE_UP_MS) for (const { abort } of this.#running.values()) abort.abort()
     return 'local'

@@ -17,7 +17,7 @@ import { Store } from '../../src/store/store.ts'
 import { Catalog } from '../../src/transfer/catalog.ts'
 import { Exchange } from '../../src/transfer/exchange.ts'
 import { PartFile } from '../../src/transfer/part-file.ts'
-import type { PeerLane, PeerLike, PeerLink } from '../../src/transfer/ports.ts'
+import type { PeerLane, PeerLike, PeerLink, WanControl } from '../../src/transfer/ports.ts'
 import type { TransferEvent, TransferNote, TransferRequest, TransferResult } from '../../src/transfer/request.ts'
 import { Transfers } from '../../src/transfer/transfers.ts'
 import { openOrigins } from './open-origins.ts'
@@ -40,7 +40,7 @@ export class FakeBranch {
 
   async add(
     dir: string,
-    options: { maxBytes?: number; isAttestedTrusted?: boolean; keySeed?: number } = {},
+    options: { maxBytes?: number; isAttestedTrusted?: boolean; keySeed?: number; wan?: WanControl } = {},
   ): Promise<FakeAgent> {
     const agent = await FakeAgent.open(this, { dir, seed: options.keySeed ?? this.agents.size + 1, ...options })
     for (const other of this.agents.values()) {
@@ -79,7 +79,14 @@ export class FakeAgent implements PeerLink, PeerLane {
 
   private constructor(
     branch: FakeBranch,
-    parts: { dir: string; store: Store; origins: Origins; seed: number; isAttestedTrusted: boolean },
+    parts: {
+      dir: string
+      store: Store
+      origins: Origins
+      seed: number
+      isAttestedTrusted: boolean
+      wan: WanControl | null
+    },
   ) {
     const keyPair = crypto.keyPair(Buffer.alloc(32, parts.seed))
     this.key = idFromBytes<AgentKey>(keyPair.publicKey)
@@ -99,7 +106,7 @@ export class FakeAgent implements PeerLink, PeerLane {
         origin: this.origins,
         exchange: this.exchange,
         lane: this,
-        wan: null,
+        wan: parts.wan,
         book: this.book,
         pool: new SegmentPool(),
       },
@@ -109,15 +116,15 @@ export class FakeAgent implements PeerLink, PeerLane {
 
   static async open(
     branch: FakeBranch,
-    options: { dir: string; seed: number; maxBytes?: number; isAttestedTrusted?: boolean },
+    options: { dir: string; seed: number; maxBytes?: number; isAttestedTrusted?: boolean; wan?: WanControl },
   ): Promise<FakeAgent> {
-    const { dir, seed, maxBytes = 2 ** 30, isAttestedTrusted = true } = options
+    const { dir, seed, maxBytes = 2 ** 30, isAttestedTrusted = true, wan = null } = options
     await mkdir(dir, { recursive: true })
     const store = await Store.open(
       { clock: systemClock, log },
       { dataDir: join(dir, 'data'), maxBytes, minFreeBytes: 0, maxAgeMs: null },
     )
-    return new FakeAgent(branch, { dir, store, origins: await openOrigins(), seed, isAttestedTrusted })
+    return new FakeAgent(branch, { dir, store, origins: await openOrigins(), seed, isAttestedTrusted, wan })
   }
 
   get asPeer(): PeerLike {

@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { ShorthaulError } from '../../src/errors.ts'
+import type { Hold } from '../../src/throttle/wan-governor.ts'
 import { FakeBranch } from '../support/fake-branch.ts'
 import { type Behaviour, startTestOrigin, type TestOrigin } from '../support/test-origin.ts'
 
@@ -435,5 +436,85 @@ void t.test('with neighbours', async (t) => {
     const [, late] = await Promise.all([running, two.fetch(url)])
     t.ok(isFile(late.path, contentOf(origin, '/a')), 'the bytes are right')
     t.ok(late.sources.peer > 0, 'the part was served')
+  })
+})
+
+/** Holds until it is lifted. */
+function holdingWan() {
+  const wan = {
+    current: { code: 'urgent-work', text: 'work of priority high goes first', untilMs: null } as Hold | null,
+    hold: () => wan.current,
+    isBusy: () => false,
+  }
+  return wan
+}
+
+void t.test('when nothing may be had from the origin for now', async (t) => {
+  for (const [name, behaviour] of [
+    ['in segments', {}],
+    ['in one stream', { noEtag: true, noLastModified: true }],
+  ] as const) {
+    await t.test(`${name}: the first GET waits, and the fetch ends right once it may`, async (t) => {
+      const { branch, origin, dir } = await setUp(t)
+      const url = origin.serve('/a', { seed: 31, lengthBytes: SIZE }, behaviour)
+      const wan = holdingWan()
+      const agent = await branch.add(dir('a'), { wan })
+      let gets: number | null = null
+      const { path, sources, notes } = await agent.fetch(url, {
+        priority: 'low',
+        onEvent: (event) => {
+          if (event.event !== 'note' || event.note !== 'held') return
+          gets = origin.requests('/a', 'GET').length
+          wan.current = null
+        },
+      })
+      t.equal(gets, 0, 'nothing was asked for but what it is')
+      t.equal(origin.requests('/a', 'GET').length, 1)
+      t.same(
+        notes.filter(({ note }) => note === 'held').map(({ message }) => message),
+        ['Waiting: work of priority high goes first'],
+      )
+      t.equal(sources.origin, SIZE)
+      t.ok(isFile(path, contentOf(origin, '/a')), 'the bytes are right')
+    })
+  }
+
+  await t.test('neighbours are asked all the same, and fetch it when they may', async (t) => {
+    const { branch, origin, dir } = await setUp(t)
+    const url = origin.serve('/a', { seed: 32, lengthBytes: SIZE })
+    const held = await branch.add(dir('a'), { wan: holdingWan() })
+    const other = await branch.add(dir('b'))
+    const [first, second] = await Promise.all([held.fetch(url, { priority: 'low' }), other.fetch(url)])
+    t.same([first.sources.origin, first.sources.peer], [0, SIZE])
+    t.equal(second.sources.origin, SIZE)
+    t.ok(isFile(first.path, contentOf(origin, '/a')), 'the bytes are right')
+  })
+
+  await t.test('what is here already is delivered', async (t) => {
+    const { branch, origin, dir } = await setUp(t)
+    const url = origin.serve('/a', { seed: 33, lengthBytes: SIZE })
+    const wan = holdingWan()
+    const agent = await branch.add(dir('a'), { wan })
+    const hold = wan.current
+    wan.current = null
+    await agent.fetch(url)
+    wan.current = hold
+    const { sources } = await agent.fetch(url, { name: 'again.bin', priority: 'low' })
+    t.same(sources, { cache: SIZE, peer: 0, origin: 0 })
+  })
+
+  await t.test('an abort ends the wait', async (t) => {
+    const { branch, origin, dir } = await setUp(t)
+    const url = origin.serve('/a', { seed: 34, lengthBytes: SIZE })
+    const agent = await branch.add(dir('a'), { wan: holdingWan() })
+    const abort = new AbortController()
+    const running = agent.fetch(url, {
+      signal: abort.signal,
+      onEvent: (event) => {
+        if (event.event === 'note' && event.note === 'held') abort.abort()
+      },
+    })
+    await t.rejects(running, { code: 'SHORTHAUL_ABORTED' })
+    t.equal(origin.requests('/a', 'GET').length, 0)
   })
 })
