@@ -26,7 +26,8 @@ const REPORT_MS = 200
 const REPORT_AGE_MS = 1500
 /** Two transfers so close together are one for the law: the line is as it was. */
 const SAME_RUN_MS = 2000
-const PROBE_MS = { fast: 100, slow: 250, follower: 1000 } as const
+/** At the start more often: what is noticed late is then much too much. */
+const PROBE_MS = { startup: 50, fast: 100, slow: 250, follower: 1000 } as const
 /** Above, the probe is fast: 89 bytes ten times a second are then nothing. */
 const FAST_PROBE_BYTES_PER_SEC = 1_250_000
 
@@ -358,9 +359,10 @@ export class WanGovernor {
   }
 
   #probe(): void {
-    const { bytesPerSec } = this.#law.state
+    const { bytesPerSec, phase } = this.#law.state
     const fast = bytesPerSec > FAST_PROBE_BYTES_PER_SEC ? PROBE_MS.fast : PROBE_MS.slow
-    this.#delay.setInterval(this.#isLead ? fast : PROBE_MS.follower)
+    const own = phase === 'startup' ? PROBE_MS.startup : fast
+    this.#delay.setInterval(this.#isLead ? own : PROBE_MS.follower)
     if (this.#delay.isRunning || this.#probeUrl === '') return
     this.#delay.start(this.#c.openProbe(this.#probeUrl))
   }

@@ -41,8 +41,9 @@ const QUIET_RATE = 5 * MBIT
  * grow by the excess only; once it holds none, the sender takes what the window lets it, and the window grows with it.
  */
 const STARTUP_STEP_MS = 100
-const STARTUP_FACTOR = 1.25
-const STARTUP_CAREFUL_FACTOR = 1.1
+const STARTUP_FACTOR = { slow: 1.25, fast: 1.12, careful: 1.06 } as const
+/** Up to here an overshoot is little, whatever the line. */
+const SLOW_RATE = 8 * MBIT
 const STARTUP_LEAD_FACTOR = 2.2
 /** Of the threshold: a queue like this ends a step of the start, or a try whether the line is faster. */
 const OVERSHOT_RATIO = 0.4
@@ -52,7 +53,8 @@ const NOISY_MS = 5
 /** What arrives, of what is read, when others take from our part. */
 const LOSING_RATIO = 0.95
 const SURELY_HOT_MS = 500
-const SAME_RATE_RATIO = 0.8
+const SAME_RATE_RATIO = 0.75
+const LEAST_OF_FIRST_RATIO = 0.7
 /** No more comes although more is asked for: that is the line, or the origin. */
 const PLATEAU_STEP_MS = 400
 const PLATEAU_GROWTH = 1.15
@@ -78,7 +80,7 @@ const OWN_QUEUE_MS = 1500
 const TOO_FAST_RATIO = 0.9
 const LEAST_TOO_FAST_RATIO = 0.8
 const ARRIVED_MARGIN = 1.1
-const CUT_RATIO = 0.25
+const CUT_RATIO = 0.1
 const CUT_LOOK_MS = 150
 const CUT_EMPTIED_RATIO = 0.6
 const MAX_HOLD_MS = 8000
@@ -99,6 +101,7 @@ const PROBE_STEP_GROWTH = 2
 const MAX_PROBE_STEP = 1.3
 const PROBE_MS = 400
 const PROBE_FOUND = 1.03
+const COMES_RATIO = 0.97
 const CEILING_GROWTH_PER_SEC = 0.03
 const CEILING_DOUBLES_MS = 4000
 /**
@@ -176,6 +179,8 @@ export class WanLaw {
   #overshotRate: number | null = null
   /** The capacity has held for a while: a yield is not its fault. */
   #isConfirmed = false
+  /** Since the last drain the rate has risen to where it is, from a start or a yield. */
+  #hasRisen = true
   #hotSinceMs: number | null = null
   #probe: { untilMs: number; step: number } | null = null
   #probedMs = 0
@@ -287,7 +292,8 @@ export class WanLaw {
     if (nowMs - this.#steppedMs < STARTUP_STEP_MS) return
     this.#steppedMs = nowMs
     const isNear = this.#overshotRate !== null && this.#rate > this.#overshotRate * SAME_RATE_RATIO
-    const factor = isNear ? STARTUP_CAREFUL_FACTOR : STARTUP_FACTOR
+    const { slow, fast, careful } = STARTUP_FACTOR
+    const factor = isNear ? careful : this.#rate < SLOW_RATE ? slow : fast
     const lead = Math.max(FIRST_RATE, STARTUP_LEAD_FACTOR * bytesPerSec.last200Ms)
     this.#rate = Math.min(this.#rate * factor, Math.max(lead, this.#rate))
     if (this.#capacity !== null && this.#rate >= this.#target(sample)) this.#enter('cruise', nowMs)
@@ -300,7 +306,8 @@ export class WanLaw {
     if (before !== null && own > before * SAME_RATE_RATIO && before > own * SAME_RATE_RATIO) {
       // What was read came in part out of the kernel; what came off the line was measured a moment ago, when less did.
       const arrived = sample.arrivedBytesPerSec ?? Math.min(own, before) * TOO_FAST_RATIO
-      this.#capacity = Math.min(own, Math.max(arrived, SAME_RATE_RATIO * own))
+      const seen = Math.min(own, Math.max(arrived, SAME_RATE_RATIO * own))
+      this.#capacity = Math.max(seen, LEAST_OF_FIRST_RATIO * before)
     }
     this.#rate = Math.min(own, this.#rate) * DRAIN_RATIO
     this.#enter('drain', sample.nowMs)
@@ -347,8 +354,14 @@ export class WanLaw {
     if (this.#probe !== null) this.#lookAtProbe(sample, capacity)
     if (this.#probe !== null || this.#phase !== 'cruise') return
     if (this.#isOthersQueue(sample)) {
-      if (nowMs - this.#enteredMs < OWN_QUEUE_MS) this.#lowerCapacity(sample, capacity)
-      this.#giveWay(sample)
+      if (nowMs - this.#enteredMs >= OWN_QUEUE_MS || !this.#hasRisen) {
+        this.#giveWay(sample)
+        return
+      }
+      // Who else is there shows while it drains.
+      this.#lowerCapacity(sample, capacity)
+      this.#rate = DRAIN_RATIO * Math.min(this.#rate, bytesPerSec.last200Ms)
+      this.#enter('drain', nowMs)
       return
     }
     if (sample.isUserElsewhere) {
@@ -388,7 +401,9 @@ export class WanLaw {
     const { nowMs, bytesPerSec, delay } = sample
     const probe = this.#probe
     if (probe === null) return
-    if (delay !== null && this.#isOvershot(delay)) {
+    // As long as all that is read comes, a queue is not of our making.
+    const isOurs = sample.arrivedBytesPerSec === null || sample.arrivedBytesPerSec < COMES_RATIO * bytesPerSec.last200Ms
+    if (delay !== null && (isOurs ? this.#isOvershot(delay) : this.#isHot(delay))) {
       this.#endProbe(nowMs, false)
       // What comes off a line that is full is what it gives.
       this.#capacity = Math.max(capacity, sample.arrivedBytesPerSec ?? 0)
@@ -467,7 +482,7 @@ export class WanLaw {
       this.#holdMs = this.#level.holdMs
       return true
     }
-    if (isUserThere || (this.#isCutJudged && delay !== null && this.#isHot(delay))) {
+    if (isUserThere || (this.#isCutJudged && delay !== null && !isCool(delay))) {
       this.#rate = this.#level.floorBytesPerSec
       this.#coolSinceMs = null
       return false
@@ -569,6 +584,8 @@ export class WanLaw {
   }
 
   #enter(phase: WanPhase, nowMs: number): void {
+    // A try that found nothing drains and goes on at a rate that has held.
+    if (phase === 'cruise') this.#hasRisen = this.#phase !== 'drain' || !this.#isConfirmed
     this.#phase = phase
     this.#enteredMs = nowMs
     this.#steppedMs = nowMs

@@ -175,6 +175,7 @@ export class Line {
 
 const TICK_MS = 50
 const PROBE_MS = 100
+const STARTUP_PROBE_MS = 50
 
 /** A background that obeys the law on this line, with everything that the governor would tell the law. */
 export class Background {
@@ -202,8 +203,9 @@ export class Background {
   /** After each step of the line. @param nowMs differs from the line's only where a test tears the clock */
   step(nowMs = this.#line.nowMs): void {
     const { nowMs: lineMs } = this.#line
-    if (lineMs % PROBE_MS === 0) {
-      this.queueMs.push(this.#line.queueMs)
+    const probeMs = this.decision?.phase === 'startup' ? STARTUP_PROBE_MS : PROBE_MS
+    if (lineMs % PROBE_MS === 0) this.queueMs.push(this.#line.queueMs)
+    if (lineMs % probeMs === 0) {
       if (!this.isProbeDead) {
         this.#pending.push({ sentMs: nowMs, dueMs: nowMs + this.#line.rttMs + this.#line.queueMs })
       }

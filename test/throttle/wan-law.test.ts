@@ -64,8 +64,8 @@ t.test('when they have gone the line is used again', async (t) => {
     run(line, [background], 6000)
     foreground.isActive = false
     run(line, [background], 4000)
-    const bytes = readWhile(background.flow, () => run(line, [background], 2000))
-    const use = bytes / (2 * line.bytesPerSec)
+    const bytes = readWhile(background.flow, () => run(line, [background], 3000))
+    const use = bytes / (3 * line.bytesPerSec)
     t.ok(use > 0.6, `${JSON.stringify(options)}: ${use.toFixed(2)} of the line from 4 s on`)
   }
 })
@@ -79,7 +79,7 @@ t.test('a person elsewhere in the branch is enough reason', async (t) => {
   t.equal(background.decision?.bytesPerSec, WAN_LEVELS.normal.floorBytesPerSec)
   background.isUserElsewhere = false
   run(line, [background], 4000)
-  t.equal(background.decision?.phase, 'cruise', 'and back when it has gone')
+  t.ok((background.decision?.bytesPerSec ?? 0) > 0.5 * line.bytesPerSec, 'and back when it has gone')
 })
 
 t.test('what somebody on this machine uses is left to them before it queues', async (t) => {
