@@ -20,15 +20,18 @@ interface Demand {
 
 export class LaneAdmission {
   readonly #clock: Clock
-  readonly #maxUploads: number
+  readonly #ownMaxUploads: number
+  readonly #limit: () => number
   /** Bounded by the peers that have an offer: others do not get here. */
   readonly #demands = new Map<AgentKey, Demand>()
   #activeCount = 0
   #averageMs = 50
 
-  constructor(components: { clock: Clock }, options: { maxUploads: number }) {
+  /** @param options.limit what else bounds the slots, at this moment; 0: none is given */
+  constructor(components: { clock: Clock }, options: { maxUploads: number; limit?: (() => number) | undefined }) {
     this.#clock = components.clock
-    this.#maxUploads = options.maxUploads
+    this.#ownMaxUploads = options.maxUploads
+    this.#limit = options.limit ?? (() => options.maxUploads)
   }
 
   get activeCount(): number {
@@ -41,15 +44,18 @@ export class LaneAdmission {
     const demand = this.#demands.get(peer) ?? { held: 0, refusedUntilMs: 0 }
     this.#demands.set(peer, demand)
     const wanting = this.#countWanting(nowMs, peer)
-    const share = Math.ceil(this.#maxUploads / wanting)
-    if (this.#activeCount < this.#maxUploads && demand.held < share) {
+    const maxUploads = Math.min(this.#ownMaxUploads, this.#limit())
+    const share = Math.ceil(maxUploads / wanting)
+    if (this.#activeCount < maxUploads && demand.held < share) {
       demand.held += 1
       demand.refusedUntilMs = 0
       this.#activeCount += 1
       return { isAdmitted: true }
     }
     demand.refusedUntilMs = nowMs + DEMAND_MS
-    const queueMs = (this.#averageMs * wanting) / Math.max(1, this.#maxUploads)
+    // A lane that yields to others on its host is not free again soon, whatever an upload took before.
+    const isLimited = maxUploads < this.#ownMaxUploads
+    const queueMs = isLimited ? MAX_RETRY_AFTER_MS : (this.#averageMs * wanting) / Math.max(1, maxUploads)
     return { isAdmitted: false, retryAfterMs: Math.round(clamp(queueMs, MIN_RETRY_AFTER_MS, MAX_RETRY_AFTER_MS)) }
   }
 

@@ -36,12 +36,26 @@ export interface LaneConnectionListener {
   onSocket(socket: Socket): void
 }
 
+/** The budget for what is fetched; it lives outside. */
+export interface Intake {
+  /** One for each connection; `onReady` is called when it may read again. */
+  reader(onReady: () => void): IntakeReader
+}
+
+export interface IntakeReader {
+  /** So many bytes were read. @returns false: read no more until `onReady` */
+  charge(bytes: number): boolean
+  readonly isHeld: boolean
+  close(): void
+}
+
 export class LaneClientConnection implements LaneCarrier {
   /** Resolves when the socket is closed. */
   readonly closed: Promise<void>
   readonly #host: string
   readonly #listener: LaneConnectionListener
   readonly #socket: TLSSocket
+  readonly #reader: IntakeReader | undefined
   /** Heads, and bodies of refusals; also what is read into when nothing is expected. */
   readonly #scratch = Buffer.allocUnsafeSlow(MAX_HEAD_BYTES)
   #headBytes = 0
@@ -53,7 +67,7 @@ export class LaneClientConnection implements LaneCarrier {
   #isReady = false
   #isEnded = false
 
-  constructor(endpoint: LaneEndpoint, listener: LaneConnectionListener) {
+  constructor(endpoint: LaneEndpoint, listener: LaneConnectionListener, intake?: Intake) {
     const { host, port } = endpoint
     this.#host = `${host.includes(':') ? `[${host}]` : host}:${port}`
     this.#listener = listener
@@ -66,6 +80,7 @@ export class LaneClientConnection implements LaneCarrier {
     this.#socket = connect(options)
     this.#socket.setNoDelay(true)
     listener.onSocket(this.#socket)
+    this.#reader = intake?.reader(() => this.#socket.resume())
     this.#socket.once('secureConnect', () => this.#onSecure())
     this.#socket.on('error', (error) => this.end(error))
     this.#socket.once('end', () => this.end(new Error('the peer closed the connection')))
@@ -86,6 +101,10 @@ export class LaneClientConnection implements LaneCarrier {
     return this.#isReady && !this.#isEnded && this.#request === null
   }
 
+  get isHeld(): boolean {
+    return this.#reader?.isHeld ?? false
+  }
+
   /** To be called when it is free. */
   send(request: LaneRequest, hash: SegmentHash): void {
     this.#request = request
@@ -104,6 +123,7 @@ export class LaneClientConnection implements LaneCarrier {
   end(error: Error): void {
     if (this.#isEnded) return
     this.#isEnded = true
+    this.#reader?.close()
     const request = this.#request
     this.#request = null
     this.#socket.destroy()
@@ -133,13 +153,13 @@ export class LaneClientConnection implements LaneCarrier {
     return this.#request.target() ?? this.#scratch.subarray(0, this.#missingBytes)
   }
 
-  /** @returns true: go on reading */
+  /** @returns whether to go on reading; what TLS has decrypted already comes nevertheless */
   #onRead(bytes: number): boolean {
     const request = this.#request
     if (request === null) this.end(new Error('the peer sent bytes that nobody asked for'))
     else if (this.#answer === null) this.#onHead(request, bytes)
     else this.#onBody(request, { answer: this.#answer, bytes })
-    return true
+    return this.#isEnded || (this.#reader?.charge(bytes) ?? true)
   }
 
   #onHead(request: LaneRequest, bytes: number): void {

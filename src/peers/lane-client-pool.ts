@@ -8,7 +8,12 @@ import type { Socket } from 'node:net'
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
 import type { SegmentHash } from '../content/ids.ts'
-import { LaneClientConnection, type LaneConnectionListener, type LaneEndpoint } from './lane-client-connection.ts'
+import {
+  type Intake,
+  LaneClientConnection,
+  type LaneConnectionListener,
+  type LaneEndpoint,
+} from './lane-client-connection.ts'
 import type { LaneRequest } from './lane-request.ts'
 
 /** Shorter than the server's: it must not close a connection that a request is on its way over. */
@@ -21,6 +26,7 @@ export interface LaneClientPoolComponents {
   readonly clock: Clock
   readonly log: Logger
   readonly onSocket?: ((socket: Socket) => void) | undefined
+  readonly intake?: Intake | undefined
 }
 
 export interface LaneClientPoolOptions {
@@ -35,6 +41,7 @@ export class LaneClientPool implements LaneConnectionListener {
   readonly #clock: Clock
   readonly #log: Logger
   readonly #onSocket: ((socket: Socket) => void) | undefined
+  readonly #intake: Intake | undefined
   readonly #options: LaneClientPoolOptions
   readonly #connections = new Set<LaneClientConnection>()
   /** Ends the wait for the handshake. */
@@ -51,6 +58,7 @@ export class LaneClientPool implements LaneConnectionListener {
     this.#clock = components.clock
     this.#log = components.log
     this.#onSocket = components.onSocket
+    this.#intake = components.intake
     this.#options = options
   }
 
@@ -133,7 +141,7 @@ export class LaneClientPool implements LaneConnectionListener {
 
   #open(): void {
     const { endpoint, connectTimeoutMs } = this.#options
-    const connection = new LaneClientConnection(endpoint, this)
+    const connection = new LaneClientConnection(endpoint, this, this.#intake)
     const timer = new AbortController()
     this.#connections.add(connection)
     this.#opening.set(connection, timer)

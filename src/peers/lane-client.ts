@@ -10,7 +10,7 @@ import type { Clock } from '../clock.ts'
 import type { AgentKey, SegmentHash } from '../content/ids.ts'
 import type { ByteRange } from '../content/segmentation.ts'
 import { abortError, ShorthaulError, throwIfAborted } from '../errors.ts'
-import type { LaneEndpoint } from './lane-client-connection.ts'
+import type { Intake, LaneEndpoint } from './lane-client-connection.ts'
 import { LaneClientPool } from './lane-client-pool.ts'
 import { LaneRequest } from './lane-request.ts'
 import { LaneWatch } from './lane-watch.ts'
@@ -32,25 +32,24 @@ export interface LaneClientComponents {
   readonly log: Logger
   /** Told of each connection that is made: for the accounts of our own traffic. */
   readonly onSocket?: (socket: Socket) => void
+  /** Budget for what is fetched; without it all is read as it comes. */
+  readonly intake?: Intake
 }
 
 const CONNECT_TIMEOUT_MS = 3000
 
 export class LaneClient {
-  readonly #clock: Clock
-  readonly #log: Logger
-  readonly #onSocket: ((socket: Socket) => void) | undefined
+  readonly #components: LaneClientComponents
   readonly #options: LaneClientOptions
   readonly #watch: LaneWatch
   readonly #pools = new Map<AgentKey, LaneClientPool>()
   /** Pools of superseded endpoints that finish what they have. */
   readonly #retiring = new Map<LaneClientPool, AgentKey>()
+  #activeCount = 0
   #isClosed = false
 
   constructor(components: LaneClientComponents, options: LaneClientOptions) {
-    this.#clock = components.clock
-    this.#log = components.log.child({ module: 'peers.lane-client' })
-    this.#onSocket = components.onSocket
+    this.#components = { ...components, log: components.log.child({ module: 'peers.lane-client' }) }
     this.#options = options
     this.#watch = new LaneWatch(components, options)
   }
@@ -82,6 +81,11 @@ export class LaneClient {
       throw new RangeError(`The range [${range.start}, ${range.end}) does not fit ${into.byteLength} bytes`)
     }
     return this.#fetch(endpoint, hash, options)
+  }
+
+  /** Segments being fetched, those that wait for a connection included. */
+  get activeCount(): number {
+    return this.#activeCount
   }
 
   /** The session ended: the peer's connections are destroyed, its requests fail as unreachable. Idempotent. */
@@ -116,7 +120,7 @@ export class LaneClient {
     const request = new LaneRequest({
       into,
       range,
-      deadlineMs: this.#clock.monotonicMs() + this.#options.requestTimeoutMs,
+      deadlineMs: this.#components.clock.monotonicMs() + this.#options.requestTimeoutMs,
     })
     const onAbort = () => {
       const { code, message } = abortError(signal)
@@ -125,10 +129,12 @@ export class LaneClient {
     const pool = this.#poolFor(endpoint)
     signal.addEventListener('abort', onAbort, { once: true })
     this.#watch.add(request)
+    this.#activeCount += 1
     try {
       pool.fetch(request, hash)
       await request.done
     } finally {
+      this.#activeCount -= 1
       pool.drop(request)
       signal.removeEventListener('abort', onAbort)
       this.#watch.remove(request)
@@ -141,10 +147,7 @@ export class LaneClient {
     if (current && isSameEndpoint(current.endpoint, endpoint)) return current
     if (current) this.#retire(current)
     const { connectionsPerPeer, connectTimeoutMs = CONNECT_TIMEOUT_MS } = this.#options
-    const pool = new LaneClientPool(
-      { clock: this.#clock, log: this.#log, onSocket: this.#onSocket },
-      { endpoint, connectionsPerPeer, connectTimeoutMs },
-    )
+    const pool = new LaneClientPool(this.#components, { endpoint, connectionsPerPeer, connectTimeoutMs })
     this.#pools.set(endpoint.peer, pool)
     return pool
   }

@@ -17,6 +17,8 @@ const MAX_RETRY_AFTER_MS = 60_000
 
 /** What the request is on the wire of. */
 export interface LaneCarrier {
+  /** It does not read because of our own budget. */
+  readonly isHeld: boolean
   /** Synchronous: when it returns, nothing more is read. */
   destroy(): void
 }
@@ -54,9 +56,9 @@ export class LaneRequest implements LaneWatched {
     return this.#isSettled
   }
 
-  /** Null until the request is on the wire: waiting for a connection is not the peer's fault. */
+  /** Null until the request is on the wire, and while we do not read: neither is the peer's fault. */
   progressBytes(): number | null {
-    return this.#carrier === null ? null : this.#receivedBytes
+    return this.#carrier === null || this.#carrier.isHeld ? null : this.#receivedBytes
   }
 
   onOverdue(reason: 'stalled' | 'deadline'): void {

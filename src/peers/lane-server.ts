@@ -134,7 +134,10 @@ export class LaneServer {
     const watch = new LaneWatch(components, {
       stallTimeoutMs: options.uploadStallTimeoutMs ?? UPLOAD_STALL_TIMEOUT_MS,
     })
-    const admission = new LaneAdmission(components, { maxUploads: options.maxUploads })
+    const admission = new LaneAdmission(components, {
+      maxUploads: options.maxUploads,
+      limit: () => components.pace?.maxUploads() ?? Infinity,
+    })
     const lane = new LaneServer({ server, admission, connections, watch })
     const responder = new LaneResponder({ ...components, log, admission, watch })
     server.on('request', (request, response) => lane.#answer(responder, request, response))

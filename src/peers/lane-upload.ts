@@ -13,8 +13,15 @@ import type { LaneWatched } from './lane-watch.ts'
  */
 export const PIECE_BYTES = 256 * 1024
 
-/** Waits until so many bytes may be sent; the budget for uploads lives outside. */
-export type Pace = (bytes: number, options: { signal: AbortSignal }) => Promise<void>
+/** The budget for uploads; it lives outside. */
+export interface Pace {
+  /** What to hand over at once, as things are now; above zero. */
+  pieceBytes(): number
+  /** Null: so many bytes may be sent at once. Otherwise they may when it resolves. */
+  take(bytes: number, options: { signal: AbortSignal }): Promise<void> | null
+  /** Uploads at the same time, as things are now; the server's own limit stays. */
+  maxUploads(): number
+}
 
 export class LaneUpload implements LaneWatched {
   readonly deadlineMs: number
@@ -66,7 +73,7 @@ export class LaneUpload implements LaneWatched {
           })
           return
         }
-        const piece = bytes.subarray(this.#sentBytes, this.#sentBytes + PIECE_BYTES)
+        const piece = bytes.subarray(this.#sentBytes, this.#sentBytes + (pace?.pieceBytes() ?? PIECE_BYTES))
         const write = () => {
           this.#isPaced = false
           this.#response.write(piece, (error) => {
@@ -77,10 +84,12 @@ export class LaneUpload implements LaneWatched {
             }
           })
         }
-        if (pace) {
+        const turn = pace?.take(piece.byteLength, { signal }) ?? null
+        if (turn === null) write()
+        else {
           this.#isPaced = true
-          pace(piece.byteLength, { signal }).then(write, reject)
-        } else write()
+          turn.then(write, reject)
+        }
       }
       signal.addEventListener('abort', () => reject(signal.reason), { once: true })
       next()

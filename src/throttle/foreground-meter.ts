@@ -6,6 +6,7 @@
  * negative; a sample that does not continue the one before it (another interface, a counter that went back, time that
  * stood still or jumped) starts over and says nothing.
  */
+import { WireRatio } from './wire-ratio.ts'
 
 export interface TrafficSample {
   /** Monotonic, of the moment at which the card was read. */
@@ -24,6 +25,9 @@ export interface DirectionView {
   readonly foregroundBytesPerSec: number
   /** All that passed the card. */
   readonly totalBytesPerSec: number
+  /** The same over the last third of a second: closer to now, and noisier. */
+  readonly recentBytesPerSec: number
+  readonly recentForegroundBytesPerSec: number
   /** The most that `totalBytesPerSec` was, forgotten slowly. */
   readonly peakBytesPerSec: number
   /** Somebody else uses this direction, and by more than chatter. */
@@ -55,26 +59,34 @@ const BLIND_CHANGE_RATIO = 0.25
 const MIN_ACTIVE_BYTES_PER_SEC = 125_000
 const ACTIVE_PEAK_RATIO = 0.05
 const ACTIVE_SAMPLES = 2
+/** What `recent` means: two samples, so that one read late does not make it. */
+const RECENT_MS = 350
 /** By half in five minutes: links do change, and a peak that was one burst should not last. */
 const PEAK_HALF_LIFE_MS = 300_000
 
-type Direction = 'received' | 'sent'
-
 interface DirectionState {
+  ratio: WireRatio
   peakBytesPerSec: number
   activeSamples: number
   view: DirectionView
 }
 
-const NOTHING: DirectionView = { foregroundBytesPerSec: 0, totalBytesPerSec: 0, peakBytesPerSec: 0, isActive: false }
+const NOTHING: DirectionView = {
+  foregroundBytesPerSec: 0,
+  totalBytesPerSec: 0,
+  recentBytesPerSec: 0,
+  recentForegroundBytesPerSec: 0,
+  peakBytesPerSec: 0,
+  isActive: false,
+}
 
 export class ForegroundMeter {
   /** Oldest first, all of one interface, without a gap. */
   #samples: TrafficSample[] = []
   #ownRates: { readonly atMs: number; readonly received: number; readonly sent: number }[] = []
-  readonly #states: Record<Direction, DirectionState> = {
-    received: { peakBytesPerSec: 0, activeSamples: 0, view: NOTHING },
-    sent: { peakBytesPerSec: 0, activeSamples: 0, view: NOTHING },
+  readonly #states: Record<'received' | 'sent', DirectionState> = {
+    received: { ratio: new WireRatio(), peakBytesPerSec: 0, activeSamples: 0, view: NOTHING },
+    sent: { ratio: new WireRatio(), peakBytesPerSec: 0, activeSamples: 0, view: NOTHING },
   }
 
   view(): ForegroundView {
@@ -91,7 +103,11 @@ export class ForegroundMeter {
     // The window is at least as long as promised: shorter ones make more of what is between two readings.
     while (this.#samples.length > 2 && sample.atMs - (this.#samples[1]?.atMs ?? 0) >= WINDOW_MS) this.#samples.shift()
     const [oldest] = this.#samples
-    if (oldest && sample.atMs - oldest.atMs >= MIN_SPAN_MS) this.#measure(oldest, sample)
+    if (oldest && sample.atMs - oldest.atMs >= MIN_SPAN_MS) {
+      const recent = this.#samples.findLast(({ atMs }) => sample.atMs - atMs >= RECENT_MS) ?? oldest
+      const ratios = { received: this.#states.received.ratio.value, sent: this.#states.sent.ratio.value }
+      this.#judge(difference(oldest, sample, ratios), difference(recent, sample, ratios))
+    }
     return this.view()
   }
 
@@ -99,55 +115,36 @@ export class ForegroundMeter {
     this.#samples = []
     this.#ownRates = []
     for (const state of [this.#states.received, this.#states.sent]) {
-      if (!isSameLink) state.peakBytesPerSec = 0
+      if (!isSameLink) {
+        state.peakBytesPerSec = 0
+        state.ratio = new WireRatio()
+      }
       state.activeSamples = 0
       state.view = { ...NOTHING, peakBytesPerSec: state.peakBytesPerSec }
     }
   }
 
-  #measure(from: TrafficSample, to: TrafficSample): void {
-    const spanMs = to.atMs - from.atMs
-    const isBlind = from.queues === null || to.queues === null
-    const own = {
-      received: Math.max(0, wireReceived(to, isBlind) - wireReceived(from, isBlind)),
-      sent: Math.max(0, wireSent(to, isBlind) - wireSent(from, isBlind)),
-    }
-    const isUnsteady =
-      isBlind && this.#isUnsteady(to.atMs, { received: own.received / spanMs, sent: own.sent / spanMs })
-    const slackBytes = isBlind ? BLIND_SLACK_BYTES : SLACK_BYTES
-    this.#judge('received', {
-      nicBytes: to.nicReceivedBytes - from.nicReceivedBytes,
-      ownBytes: WIRE_RATIO * own.received + ACK_RATIO * own.sent + slackBytes,
-      spanMs,
-      isUnsteady,
-    })
-    this.#judge('sent', {
-      nicBytes: to.nicSentBytes - from.nicSentBytes,
-      ownBytes: WIRE_RATIO * own.sent + ACK_RATIO * own.received + slackBytes,
-      spanMs,
-      isUnsteady,
-    })
-  }
-
-  #judge(
-    direction: Direction,
-    seen: { nicBytes: number; ownBytes: number; spanMs: number; isUnsteady: boolean },
-  ): void {
-    const { nicBytes, ownBytes, spanMs, isUnsteady } = seen
-    const state = this.#states[direction]
-    const totalBytesPerSec = (nicBytes / spanMs) * 1000
-    const foregroundBytesPerSec = isUnsteady ? 0 : (Math.max(0, nicBytes - ownBytes) / spanMs) * 1000
-    const lastSpanMs = this.#lastStepMs()
-    // A short window makes more of a burst than there is.
-    const peak = spanMs >= WINDOW_MS / 2 ? totalBytesPerSec : 0
-    state.peakBytesPerSec = Math.max(peak, state.peakBytesPerSec * 0.5 ** (lastSpanMs / PEAK_HALF_LIFE_MS))
-    const thresholdBytesPerSec = Math.max(MIN_ACTIVE_BYTES_PER_SEC, ACTIVE_PEAK_RATIO * state.peakBytesPerSec)
-    state.activeSamples = foregroundBytesPerSec > thresholdBytesPerSec ? state.activeSamples + 1 : 0
-    state.view = {
-      foregroundBytesPerSec,
-      totalBytesPerSec,
-      peakBytesPerSec: state.peakBytesPerSec,
-      isActive: state.activeSamples >= ACTIVE_SAMPLES,
+  #judge(long: Difference, short: Difference): void {
+    const isUnsteady = long.isBlind && this.#isUnsteady(long)
+    const stepMs = this.#lastStepMs()
+    for (const direction of ['received', 'sent'] as const) {
+      const state = this.#states[direction]
+      const { nicBytesPerSec: totalBytesPerSec, foregroundBytesPerSec } = long[direction]
+      if (!long.isBlind && long.spanMs >= WINDOW_MS) state.ratio.learn(long[direction], stepMs)
+      // A short window makes more of a burst than there is.
+      const peak = long.spanMs >= WINDOW_MS / 2 ? totalBytesPerSec : 0
+      state.peakBytesPerSec = Math.max(peak, state.peakBytesPerSec * 0.5 ** (stepMs / PEAK_HALF_LIFE_MS))
+      const leastBytesPerSec = Math.max(MIN_ACTIVE_BYTES_PER_SEC, ACTIVE_PEAK_RATIO * state.peakBytesPerSec)
+      const isSeen = !isUnsteady && foregroundBytesPerSec > leastBytesPerSec
+      state.activeSamples = isSeen ? state.activeSamples + 1 : 0
+      state.view = {
+        foregroundBytesPerSec: isUnsteady ? 0 : foregroundBytesPerSec,
+        totalBytesPerSec,
+        recentBytesPerSec: short[direction].nicBytesPerSec,
+        recentForegroundBytesPerSec: isUnsteady ? 0 : short[direction].foregroundBytesPerSec,
+        peakBytesPerSec: state.peakBytesPerSec,
+        isActive: state.activeSamples >= ACTIVE_SAMPLES,
+      }
     }
   }
 
@@ -156,14 +153,61 @@ export class ForegroundMeter {
   }
 
   /** Whether our own rate changed within the last window. */
-  #isUnsteady(atMs: number, rates: { received: number; sent: number }): boolean {
+  #isUnsteady({ atMs, received, sent }: Difference): boolean {
     while (this.#ownRates[0] && atMs - this.#ownRates[0].atMs > WINDOW_MS) this.#ownRates.shift()
+    const now = { atMs, received: received.ownBytesPerSec, sent: sent.ownBytesPerSec }
     const isUnsteady = this.#ownRates.some(
-      (then) => hasChanged(then.received, rates.received) || hasChanged(then.sent, rates.sent),
+      (then) => hasChanged(then.received, now.received) || hasChanged(then.sent, now.sent),
     )
-    this.#ownRates.push({ atMs, ...rates })
+    this.#ownRates.push(now)
     if (this.#ownRates.length > MAX_SAMPLES) this.#ownRates.shift()
     return isUnsteady
+  }
+}
+
+interface Difference {
+  readonly atMs: number
+  readonly spanMs: number
+  /** The kernel's queues are not known. */
+  readonly isBlind: boolean
+  readonly received: Rates
+  readonly sent: Rates
+}
+
+interface Rates {
+  readonly nicBytesPerSec: number
+  readonly ownBytesPerSec: number
+  readonly foregroundBytesPerSec: number
+}
+
+function difference(from: TrafficSample, to: TrafficSample, ratios: Record<'received' | 'sent', number>): Difference {
+  const spanMs = to.atMs - from.atMs
+  const isBlind = from.queues === null || to.queues === null
+  const slackBytes = isBlind ? BLIND_SLACK_BYTES : SLACK_BYTES
+  const receivedBytes = Math.max(0, wireReceived(to, isBlind) - wireReceived(from, isBlind))
+  const sentBytes = Math.max(0, wireSent(to, isBlind) - wireSent(from, isBlind))
+  const rates = (nicBytes: number, own: { bytes: number; againstBytes: number; ratio: number }): Rates => {
+    const others = nicBytes - own.ratio * own.bytes - ACK_RATIO * own.againstBytes - slackBytes
+    return {
+      nicBytesPerSec: (nicBytes / spanMs) * 1000,
+      ownBytesPerSec: (own.bytes / spanMs) * 1000,
+      foregroundBytesPerSec: (Math.max(0, others) / spanMs) * 1000,
+    }
+  }
+  return {
+    atMs: to.atMs,
+    spanMs,
+    isBlind,
+    received: rates(to.nicReceivedBytes - from.nicReceivedBytes, {
+      bytes: receivedBytes,
+      againstBytes: sentBytes,
+      ratio: ratios.received,
+    }),
+    sent: rates(to.nicSentBytes - from.nicSentBytes, {
+      bytes: sentBytes,
+      againstBytes: receivedBytes,
+      ratio: ratios.sent,
+    }),
   }
 }
 
@@ -184,8 +228,8 @@ function wireSent({ ownSentBytes, queues }: TrafficSample, isBlind: boolean): nu
   return isBlind ? ownSentBytes : ownSentBytes - (queues?.sendQueueBytes ?? 0)
 }
 
-/** In bytes per ms, below 1 Mbit/s never. */
+/** Below 1 Mbit/s never. */
 function hasChanged(then: number, now: number): boolean {
   const change = Math.abs(now - then)
-  return change * 1000 > MIN_ACTIVE_BYTES_PER_SEC && change > BLIND_CHANGE_RATIO * Math.max(then, now)
+  return change > MIN_ACTIVE_BYTES_PER_SEC && change > BLIND_CHANGE_RATIO * Math.max(then, now)
 }

@@ -31,6 +31,8 @@ export interface HostDetails {
   readonly linkBytesPerSec: number | null
   /** Came over the interface since the last measurement, what our neighbours sent left out; null at the first. */
   readonly wanReceivedBytesPerSec: number | null
+  /** Of our connections, in the kernel; null where that cannot be read. */
+  readonly queues: QueueTotals | null
 }
 
 /** Called after each measurement. */
@@ -40,7 +42,7 @@ const TICK_MS = 200
 /** The kernel's table may take one processor so many times less than the time between two readings: 4 %. */
 const QUEUE_COST_FACTOR = 25
 const MAX_TICK_MS = 1000
-/** Of the last readings the shortest counts: the others waited for a thread. */
+/** Of the last readings the shortest counts: the others waited for a processor. */
 const QUEUE_COSTS = 8
 /** Without counters it is looked again so often: an interface may come. */
 const BLIND_TICK_MS = 5000
@@ -117,12 +119,12 @@ export class HostMeter {
     if (nic === null) return BLIND_TICK_MS
     const { clock, traffic, readQueues = readSocketQueues } = this.#components
     const startMs = clock.monotonicMs()
-    const queues = await readQueues(traffic.connections())
+    const queues = readQueues(traffic.connections())
     this.#noteCost(queues, clock.monotonicMs() - startMs)
     const totals = await nic.counters.read()
     if (signal.aborted) return 0
     if (totals === null) return BLIND_TICK_MS
-    const own = traffic.totals() // at once: what comes in between is somebody else's
+    const own = traffic.totals() // in the same turn of the event loop: what comes in between is somebody else's
     const view = this.#meter.add({
       atMs: totals.atMs,
       interfaceName: nic.name,
@@ -133,6 +135,7 @@ export class HostMeter {
       queues,
     })
     const details: HostDetails = {
+      queues,
       linkBytesPerSec: nic.linkBytesPerSec,
       wanReceivedBytesPerSec: this.#wanReceived(totals.atMs, totals.receivedBytes - WIRE_RATIO * own.lanReceivedBytes),
     }

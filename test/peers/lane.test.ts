@@ -16,6 +16,7 @@ import {
   type LaneClientOptions,
   type LaneEndpoint,
 } from '../../src/peers/lane-client.ts'
+import type { Intake } from '../../src/peers/lane-client-connection.ts'
 import { LaneConnections } from '../../src/peers/lane-connections.ts'
 import { LaneOffers } from '../../src/peers/lane-offers.ts'
 import { requestedRange } from '../../src/peers/lane-range.ts'
@@ -88,7 +89,7 @@ interface Setup {
   readonly onServed?: (peer: AgentKey, bytes: number) => void
   readonly pace?: Pace
   readonly server?: Partial<LaneServerOptions>
-  readonly client?: Partial<LaneClientOptions> & { clock?: Clock }
+  readonly client?: Partial<LaneClientOptions> & { clock?: Clock; intake?: Intake }
   readonly graceMs?: number
   readonly onSocket?: (side: 'server' | 'client', socket: Socket) => void
 }
@@ -135,9 +136,9 @@ async function setUp(t: Tap, setup: Setup = {}) {
 }
 
 function newClient(t: Tap, options: Partial<LaneClientOptions> & Partial<LaneClientComponents> = {}): LaneClient {
-  const { clock = systemClock, onSocket = () => {}, ...rest } = options
+  const { clock = systemClock, onSocket = () => {}, intake, ...rest } = options
   const client = new LaneClient(
-    { clock, log, onSocket },
+    { clock, log, onSocket, ...(intake ? { intake } : {}) },
     { connectionsPerPeer: 2, requestTimeoutMs: 60_000, stallTimeoutMs: 2500, ...rest },
   )
   t.teardown(() => client.close())
@@ -376,6 +377,20 @@ t.test('one peer alone gets every slot, but gives way as soon as another asks', 
   t.equal(admission.enter(ada).isAdmitted, false)
 })
 
+t.test('while the lane yields fewer slots are given, and who is refused stays away for a second', async (t) => {
+  const clock = new HandClock()
+  let limit = 2
+  const admission = new LaneAdmission({ clock }, { maxUploads: 8, limit: () => limit })
+  t.equal(admission.enter(ada).isAdmitted, true)
+  t.equal(admission.enter(ada).isAdmitted, true)
+  t.same(admission.enter(ada), { isAdmitted: false, retryAfterMs: 1000 })
+  admission.leave(ada, 10)
+  limit = 0
+  t.same(admission.enter(bob), { isAdmitted: false, retryAfterMs: 1000 })
+  limit = Number.POSITIVE_INFINITY
+  t.equal(admission.enter(bob).isAdmitted, true)
+})
+
 t.test('a peer that says too little, too much or nonsense is cut off without harm', async (t) => {
   const cases: [name: string, answer: string, code: string, into?: number][] = [
     ['a shorter length', `${head200(99)}${'x'.repeat(99)}`, 'SHORTHAUL_PEER_PROTOCOL'],
@@ -440,7 +455,7 @@ t.test('a fetch gives out its buffer while it runs, and neither a byte more nor 
   }
   const around = new Uint8Array(30)
   const request = new LaneRequest({ into: around.subarray(10, 20), range: null, deadlineMs: 0 })
-  request.start({ destroy: () => destroyedCount++ })
+  request.start({ isHeld: false, destroy: () => destroyedCount++ })
   request.judge(answer)
   request.target()?.fill(1)
   request.received(6)
@@ -598,7 +613,11 @@ t.test('an upload that waits for its budget is not taken for a stall', async (t)
   const waiting: { bytes: number; go: () => void }[] = []
   const { server, client, endpointFor } = await setUp(t, {
     clock,
-    pace: (bytes) => new Promise((resolve) => waiting.push({ bytes, go: resolve })),
+    pace: {
+      pieceBytes: () => 256 * 1024,
+      take: (bytes) => new Promise<void>((resolve) => waiting.push({ bytes, go: resolve })),
+      maxUploads: () => 1,
+    },
     client: { clock: systemClock },
   })
   const into = new Uint8Array(MIB)
@@ -614,6 +633,68 @@ t.test('an upload that waits for its budget is not taken for a stall', async (t)
   }
   await fetching
   t.ok(segment.equals(into))
+})
+
+t.test('an upload goes in pieces of the size that its budget names, at once where it says so', async (t) => {
+  const pieces: number[] = []
+  let pieceBytes = 300_000
+  const { client, endpointFor } = await setUp(t, {
+    pace: {
+      pieceBytes: () => pieceBytes,
+      take: (bytes) => {
+        pieces.push(bytes)
+        pieceBytes = 200_000
+        return null
+      },
+      maxUploads: () => 8,
+    },
+  })
+  const into = new Uint8Array(MIB)
+  await client.fetchSegment(endpointFor(ada), hash, { into, signal: never })
+  t.ok(segment.equals(into))
+  t.same(pieces, [300_000, 200_000, 200_000, 200_000, MIB - 900_000])
+})
+
+t.test('a fetch that is held by our own budget has not stalled, and goes on where it was', async (t) => {
+  const clock = new HandClock()
+  const ready: (() => void)[] = []
+  let isOpen = false
+  let isHeld = false
+  let chargedBytes = 0
+  const intake: Intake = {
+    reader: (onReady) => {
+      ready.push(onReady)
+      return {
+        charge: (bytes) => {
+          chargedBytes += bytes
+          isHeld = !isOpen
+          return isOpen
+        },
+        get isHeld() {
+          return isHeld
+        },
+        close: () => {},
+      }
+    },
+  }
+  const { client, endpointFor } = await setUp(t, { client: { clock, intake } })
+  const into = new Uint8Array(MIB)
+  const fetching = client.fetchSegment(endpointFor(ada), hash, { into, signal: never })
+  await until(() => chargedBytes > 0)
+  await clock.advance(20_000, 500)
+  t.ok(chargedBytes < MIB / 2, `${chargedBytes} bytes came although nobody reads`)
+  for (let turn = 0; turn < 3; turn++) {
+    const before = chargedBytes
+    isHeld = false
+    for (const go of ready) go()
+    await until(() => chargedBytes > before)
+  }
+  isOpen = true
+  isHeld = false
+  for (const go of ready) go()
+  await fetching
+  t.ok(segment.equals(into))
+  t.ok(chargedBytes > MIB, 'heads are charged too')
 })
 
 t.test('both sides tell of their connections, the server of what is below TLS', async (t) => {

@@ -75,7 +75,7 @@ function setUp(options: { queueCostMs?: number; components?: Partial<HostMeterCo
           },
         }
       },
-      readQueues: async () => {
+      readQueues: () => {
         state.queueReads++
         clock.atMs += options.queueCostMs ?? 0
         return { receiveQueueBytes: 0, sendQueueBytes: 0 }

@@ -30,7 +30,7 @@ await t.test('IPv6 has a table of the same form', async (t) => {
   t.same(sumQueues(Buffer.from(TCP6), keys), { receiveQueueBytes: 0x20, sendQueueBytes: 0x10 })
   const directory = t.testdir({ tcp: TCP, tcp6: TCP6 })
   keys.add(CLIENT)
-  t.same(await readSocketQueues({ keys, hasIPv6: true }, { directory }), {
+  t.same(readSocketQueues({ keys, hasIPv6: true }, { directory }), {
     receiveQueueBytes: 0x505641 + 0x20,
     sendQueueBytes: 0x10,
   })
@@ -49,15 +49,15 @@ await t.test('any bytes give a sum that is finite and not negative', async () =>
 
 await t.test('without a table, or with one that is too long, nothing is known', async (t) => {
   const keys = new Set([CLIENT])
-  t.equal(await readSocketQueues({ keys, hasIPv6: false }, { directory: t.testdirName }), null)
+  t.equal(readSocketQueues({ keys, hasIPv6: false }, { directory: t.testdirName }), null)
   const directory = t.testdir({ tcp: `${'x'.repeat(149)}\n`.repeat(11_000) })
-  t.equal(await readSocketQueues({ keys, hasIPv6: false }, { directory }), null)
+  t.equal(readSocketQueues({ keys, hasIPv6: false }, { directory }), null)
 })
 
 await t.test('without connections nothing is read', async (t) => {
   const none = { keys: new Set<number>(), hasIPv6: false }
   const zero = { receiveQueueBytes: 0, sendQueueBytes: 0 }
-  t.same(await readSocketQueues(none, { directory: t.testdirName }), zero)
+  t.same(readSocketQueues(none, { directory: t.testdirName }), zero)
 })
 
 const skip = process.platform === 'linux' ? false : 'needs /proc/net'
@@ -75,5 +75,5 @@ await t.test('on this machine, what nobody reads is found in the kernel to the b
   })
   await new Promise<void>((resolve) => client.write(Buffer.alloc(20_000), () => resolve()))
   const keys = new Set([connectionKey(port, server.remotePort ?? 0)])
-  t.same(await readSocketQueues({ keys, hasIPv6: false }), { receiveQueueBytes: 20_000, sendQueueBytes: 0 })
+  t.same(readSocketQueues({ keys, hasIPv6: false }), { receiveQueueBytes: 20_000, sendQueueBytes: 0 })
 })

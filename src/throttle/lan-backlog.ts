@@ -1,0 +1,111 @@
+/**
+ * How long the queue is that our own uploads make: what we have in the kernel, over our rate. Pure.
+ *
+ * Unlimited uploads fill the buffers of the kernel and the queue of the link, some hundred ms of a slow link. That gains
+ * nothing: it goes out whatever is decided later, and others wait behind it.
+ */
+
+export interface QueueSituation {
+  /** Monotonic. */
+  readonly nowMs: number
+  /** Steps of 200 ms since the last decision. */
+  readonly steps: number
+  /** Of the link, as far as is known. */
+  readonly capacityBytesPerSec: number
+  readonly ownBytesPerSec: number
+  /** Null when unknown, or when the direction is not the one in which we send. */
+  readonly backlogMs: number | null
+  /** Of the uploads that run: no more than this could be in the kernel. */
+  readonly unsentBytes: number
+}
+
+/** The backlog is kept at so much of our rate once it is longer than ... */
+const BACKLOG_MS = 10
+/** ... this: on fast links it never is. */
+const MAX_BACKLOG_MS = 100
+/** Within so long. */
+const BACKLOG_TIME_MS = 200
+/** So little may be none: the link may take more. */
+const SHORT_BACKLOG_MS = 2
+const SHORT_BACKLOG_GROWTH = 1.1
+/** So often in a row it could not have become long: the pace is not needed. */
+const NEEDLESS_STEPS = 10
+/** What was measured of a moment in which we were held back says nothing of the link: it has at least so much of the most. */
+const LEAST_LINK_RATIO = 0.8
+const LEAST_FACTOR = 0.1
+/** What the card counts of our bytes, and what is a little less than all. */
+const PLAIN_RATIO = 0.98
+
+/**
+ * A pace that keeps the backlog short. Costs a slow link a few per cent of its rate at most, a fast one nothing, and a new
+ * flow of others starts as on a free link (100 Mbit/s, lab: ten seconds of iperf3 keep 96 % instead of 91 %).
+ */
+export class ShortBacklog {
+  #pace: number | null = null
+  #needlessSteps = 0
+
+  /** From now on this pace, until more is known. */
+  pace(bytesPerSec: number): void {
+    this.#pace = bytesPerSec
+    this.#needlessSteps = 0
+  }
+
+  /** @param limit.rateBytesPerSec that is kept anyway. @returns the rate to keep */
+  step(is: QueueSituation, limit: { readonly rateBytesPerSec: number | null }): number | null {
+    const { backlogMs, ownBytesPerSec, capacityBytesPerSec } = is
+    if (limit.rateBytesPerSec !== null || backlogMs === null) {
+      this.#pace = null
+      return limit.rateBytesPerSec
+    }
+    if (this.#pace === null && backlogMs < MAX_BACKLOG_MS) return null
+    const couldBeMs = backlogMs + (is.unsentBytes / Math.max(1, ownBytesPerSec)) * 1000
+    this.#needlessSteps = couldBeMs < MAX_BACKLOG_MS ? this.#needlessSteps + 1 : 0
+    if (this.#needlessSteps > NEEDLESS_STEPS) this.#pace = null
+    else {
+      const link = PLAIN_RATIO * Math.max(ownBytesPerSec, LEAST_LINK_RATIO * capacityBytesPerSec)
+      const isShort = backlogMs < SHORT_BACKLOG_MS
+      const factor = isShort ? SHORT_BACKLOG_GROWTH : 1 + (BACKLOG_MS - backlogMs) / BACKLOG_TIME_MS
+      this.#pace = link * Math.max(LEAST_FACTOR, factor)
+    }
+    return this.#pace
+  }
+}
+
+/** Longer, and acknowledgements of others wait behind it. */
+const QUEUED_MS = 30
+/** Only of a link that is full: elsewhere it is the peer that is slow. */
+const FULL_RATIO = 0.8
+const CUT_RATIO = 0.85
+const GROWTH = 1.015
+/** Of what we send, so that a rate that does not bind does not grow without end. */
+const MAX_UNUSED_RATIO = 1.1
+/** Of the link, below which acknowledgements are no reason to go. */
+const FLOOR_RATIO = 0.3
+const HOLD_MS = 1000
+
+/**
+ * A rate at which no queue stands before the acknowledgements of those who receive: beside full uploads a download of
+ * iperf3 had 62 % of its rate, with this 97-99 % (100 Mbit/s, queue of 50 ms, lab, 2026-11-25).
+ */
+export class AckRoom {
+  #rate: number | null = null
+  #neededAtMs = Number.NEGATIVE_INFINITY
+
+  /** @param demand.isNeeded others receive. @returns null: no limit */
+  step(is: QueueSituation, demand: { readonly isNeeded: boolean }): number | null {
+    const { nowMs, steps, backlogMs, ownBytesPerSec: own, capacityBytesPerSec: capacity } = is
+    if (demand.isNeeded) this.#neededAtMs = nowMs
+    if (nowMs - this.#neededAtMs > HOLD_MS) this.#rate = null
+    else if (backlogMs !== null) {
+      const isQueued = backlogMs > QUEUED_MS
+      if (this.#rate === null) {
+        if (isQueued && own > FULL_RATIO * capacity) this.#rate = CUT_RATIO * own
+      } else if (isQueued) {
+        this.#rate = Math.max(FLOOR_RATIO * capacity, CUT_RATIO * Math.min(own, this.#rate))
+      } else {
+        this.#rate = Math.max(this.#rate, Math.min(this.#rate * GROWTH ** steps, MAX_UNUSED_RATIO * own))
+      }
+    }
+    return this.#rate
+  }
+}
