@@ -9,6 +9,7 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import crypto, { type KeyPair } from 'hypercore-crypto'
 import pino, { type Logger } from 'pino'
+import { openLan } from './agent-lan.ts'
 import { openWan, type WanParts } from './agent-wan.ts'
 import { type Clock, type Random, systemClock, systemRandom } from './clock.ts'
 import type { Config } from './config/schema.ts'
@@ -28,6 +29,7 @@ import { PeerBook } from './peers/peer-book.ts'
 import type { ResourceRecord } from './store/records.ts'
 import { Store, type StoreStat } from './store/store.ts'
 import type { HostConditions } from './throttle/host-state.ts'
+import type { LanGovernor, LanViews } from './throttle/lan-governor.ts'
 import { OwnTraffic } from './throttle/own-traffic.ts'
 import type { WanView } from './throttle/wan-governor.ts'
 import { Catalog } from './transfer/catalog.ts'
@@ -94,7 +96,7 @@ export interface AgentStatus {
   readonly activeUploads: number
   readonly today: LedgerTotals
   readonly total: LedgerTotals
-  readonly throttle: { readonly wan: WanView; readonly host: HostConditions }
+  readonly throttle: { readonly wan: WanView; readonly lan: LanViews; readonly host: HostConditions }
   readonly store: StoreStat
 }
 
@@ -176,7 +178,21 @@ export class Agent {
       )
       opened.push(() => origins.close())
       const book = new PeerBook({ clock })
-      const lane = new LaneClient({ clock, log, onSocket: (socket) => traffic.add(socket, 'lan') }, LANE_CLIENT)
+      const lan = openLan(
+        {
+          clock,
+          log,
+          host: wan.host,
+          uploadCount: () => parts.laneServer?.activeUploads() ?? 0,
+          fetchCount: () => lane.activeCount,
+        },
+        config,
+      )
+      opened.push(async () => lan.close())
+      const lane: LaneClient = new LaneClient(
+        { clock, log, onSocket: (socket) => traffic.add(socket, 'lan'), intake: lan },
+        LANE_CLIENT,
+      )
       opened.push(() => lane.close())
       const link = usePeers ? new DeferredLink() : null
       if (link) talkOfWan(wan.governor, link)
@@ -194,7 +210,7 @@ export class Agent {
           origin: origins,
           exchange,
           link,
-          lane: usePeers ? lane : null,
+          lane: usePeers && config.throttle.lanMaxBytesPerSec !== 0 ? lane : null,
           wan: wan.governor,
           book,
           pool,
@@ -219,6 +235,7 @@ export class Agent {
         transfers,
         traffic,
         wan,
+        lan,
         opened,
         laneServer: null,
       }
@@ -330,7 +347,11 @@ export class Agent {
       activeFetches: this.#active.size,
       activeUploads: laneServer?.activeUploads() ?? 0,
       ...ledger.view(),
-      throttle: { wan: this.#parts.wan.governor.view(), host: this.#parts.wan.hostState.conditions },
+      throttle: {
+        wan: this.#parts.wan.governor.view(),
+        lan: this.#parts.lan.view(),
+        host: this.#parts.wan.hostState.conditions,
+      },
       store: await store.stat(),
     }
   }
@@ -435,7 +456,7 @@ export class Agent {
   async #openNetwork(neighbourhood: Neighbourhood, wrap: AgentComponents['wrapReadForPeer']): Promise<void> {
     const { config } = this
     const { keyPair, keys, clock, random, log, link, role } = neighbourhood
-    const { store, lane, ledger, traffic } = this.#parts
+    const { store, lane, ledger, traffic, lan } = this.#parts
     try {
       const isWanted = AbortSignal.any([this.#networkWanted.signal, this.#stop.signal])
       if (!isWanted.aborted) await clock.sleep(HEAD_START_MS, { signal: isWanted }).catch(() => {})
@@ -459,6 +480,7 @@ export class Agent {
               onSent: (bytes) => store.release(bytes),
               onServed: (_peer, servedBytes) => ledger.add({ servedBytes }),
               onSocket: (socket) => traffic.add(socket, 'lan'),
+              pace: lan,
             },
             {
               ...LANE_SERVER,
@@ -540,6 +562,7 @@ interface Parts {
   readonly transfers: Transfers
   readonly traffic: OwnTraffic
   readonly wan: WanParts
+  readonly lan: LanGovernor
   /** How to close what was opened, in order of opening. */
   readonly opened: (() => Promise<unknown>)[]
   laneServer: LaneServer | null

@@ -12,7 +12,7 @@ export function formatMbit(bytesPerSec: number | null): string {
 }
 
 /** `label`, then what it says; for the table of `status`. */
-export function throttleRows({ wan, host }: AgentStatus['throttle']): string[][] {
+export function throttleRows({ wan, lan, host }: AgentStatus['throttle']): string[][] {
   const rows = [['wan', `${wan.phase}: ${wan.why}${wan.mode === 'off' ? ' (throttle.mode is off)' : ''}`]]
   if (wan.phase !== 'idle') {
     const most = wan.rateMaxBytesPerSec === null ? '' : ` of at most ${formatMbit(wan.rateMaxBytesPerSec)}`
@@ -21,6 +21,12 @@ export function throttleRows({ wan, host }: AgentStatus['throttle']): string[][]
     rows.push(['', `reads ${formatMbit(wan.readBytesPerSec)}${most}${line}${formatQueue(wan)}${others}`])
   }
   if (wan.cap !== null) rows.push(['', `cap ${formatMbit(wan.cap.maxBytesPerSec)} by ${wan.cap.reason}`])
+  for (const [what, { rateMaxBytesPerSec, reason }] of [
+    ['gives', lan.serve],
+    ['takes', lan.fetch],
+  ] as const) {
+    if (rateMaxBytesPerSec !== null) rows.push(['lan', `${what} at most ${formatMbit(rateMaxBytesPerSec)}: ${reason}`])
+  }
   const conditions = [
     ...(host.cost === 'unknown' || host.cost === 'unrestricted' ? [] : [`line ${host.cost}`]),
     ...(host.power === 'battery' ? ['on battery'] : []),

@@ -27,7 +27,11 @@ const MAX_BACKLOG_MS = 100
 const BACKLOG_TIME_MS = 200
 /** So little may be none: the link may take more. */
 const SHORT_BACKLOG_MS = 2
-const SHORT_BACKLOG_GROWTH = 1.1
+/** Then the pace grows, twice as much more in each step after the first. */
+const SHORT_BACKLOG_GROWTH = 0.1
+const MAX_GROWTH = 1
+/** Before a second is over our rate is not known: uploads that have just begun are not a backlog of a slow link. */
+const FIRST_STEPS = 5
 /** So often in a row it could not have become long: the pace is not needed. */
 const NEEDLESS_STEPS = 10
 /** What was measured of a moment in which we were held back says nothing of the link: it has at least so much of the most. */
@@ -42,6 +46,8 @@ const PLAIN_RATIO = 0.98
  */
 export class ShortBacklog {
   #pace: number | null = null
+  #steps = 0
+  #shortSteps = 0
   #needlessSteps = 0
 
   /** From now on this pace, until more is known. */
@@ -57,14 +63,16 @@ export class ShortBacklog {
       this.#pace = null
       return limit.rateBytesPerSec
     }
-    if (this.#pace === null && backlogMs < MAX_BACKLOG_MS) return null
+    this.#steps += 1
+    if (this.#pace === null && (backlogMs < MAX_BACKLOG_MS || this.#steps <= FIRST_STEPS)) return null
     const couldBeMs = backlogMs + (is.unsentBytes / Math.max(1, ownBytesPerSec)) * 1000
     this.#needlessSteps = couldBeMs < MAX_BACKLOG_MS ? this.#needlessSteps + 1 : 0
     if (this.#needlessSteps > NEEDLESS_STEPS) this.#pace = null
     else {
+      this.#shortSteps = backlogMs < SHORT_BACKLOG_MS ? this.#shortSteps + 1 : 0
       const link = PLAIN_RATIO * Math.max(ownBytesPerSec, LEAST_LINK_RATIO * capacityBytesPerSec)
-      const isShort = backlogMs < SHORT_BACKLOG_MS
-      const factor = isShort ? SHORT_BACKLOG_GROWTH : 1 + (BACKLOG_MS - backlogMs) / BACKLOG_TIME_MS
+      const growth = Math.min(MAX_GROWTH, SHORT_BACKLOG_GROWTH * 2 ** (this.#shortSteps - 1))
+      const factor = 1 + (this.#shortSteps > 0 ? growth : (BACKLOG_MS - backlogMs) / BACKLOG_TIME_MS)
       this.#pace = link * Math.max(LEAST_FACTOR, factor)
     }
     return this.#pace
