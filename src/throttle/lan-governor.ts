@@ -5,7 +5,6 @@
  * Decides nothing (lan-law.ts) and measures nothing (host-meter.ts). What is free pays one comparison for each piece.
  * Nothing runs while nothing is moved.
  */
-import { appendFileSync } from 'node:fs'
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
 import { type BudgetReader, ByteBudget } from './byte-budget.ts'
@@ -162,11 +161,6 @@ export class LanGovernor {
       unsentBytes: 0,
     })
     this.#log.trace({ serve: this.#serve.view, fetch: this.#fetch.view, sent, received, queues, uploads }, 'measured')
-    if (process.env.LAN_TRACE)
-      appendFileSync(
-        process.env.LAN_TRACE,
-        `${JSON.stringify({ q: queues, br: this.#serve.budget.bytesPerSec, at: Date.now(), s: this.#serve.view.state, sr: this.#serve.view.rateMaxBytesPerSec, why: this.#serve.view.reason, f: this.#fetch.view.state, fr: this.#fetch.view.rateMaxBytesPerSec, fwhy: this.#fetch.view.reason, sent, received, up: uploads, down: fetchCount() })}\n`,
-      )
     this.#idleTicks = this.#isUsed ? 0 : this.#idleTicks + 1
     this.#isUsed = false
     if (this.#idleTicks >= IDLE_TICKS) this.#rest()
