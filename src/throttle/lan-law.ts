@@ -194,13 +194,11 @@ export class LanLaw {
     this.#seenSamples += 1
     this.#state = 'yielding'
     this.#reason = 'others on this host use the link'
-    if (this.#rate === null) this.#rate = ALERT_RATIO * is.ownBytesPerSec
-    else {
-      this.#try(is)
-      if (this.#trial.verdict === 'open') this.#cut(is, this.#rate)
-      else this.#share(is, this.#rate)
-    }
-    this.#rate = Math.max(is.floorBytesPerSec, this.#rate)
+    this.#try(is)
+    if (this.#trial.verdict === 'open') this.#cut(is, this.#rate ?? is.ownBytesPerSec)
+    else if (this.#rate === null) this.#rate = ALERT_RATIO * is.ownBytesPerSec
+    else this.#share(is, this.#rate)
+    this.#rate = Math.max(is.floorBytesPerSec, this.#rate ?? 0)
   }
 
   #try(is: Situation): void {
