@@ -45,15 +45,21 @@ const PLAIN_RATIO = 0.98
  * flow of others starts as on a free link (100 Mbit/s, lab: ten seconds of iperf3 keep 96 % instead of 91 %).
  */
 export class ShortBacklog {
+  /** The backlog was long, and could be again. */
+  #isNeeded = false
   #pace: number | null = null
   #steps = 0
   #shortSteps = 0
   #needlessSteps = 0
 
-  /** From now on this pace, until more is known. */
-  pace(bytesPerSec: number): void {
-    this.#pace = bytesPerSec
-    this.#needlessSteps = 0
+  /** The link is slow enough for a backlog to be long. */
+  get isNeeded(): boolean {
+    return this.#isNeeded
+  }
+
+  /** After a rate that was kept: where it is needed, this pace until more is known, or all that waits would go out at once. */
+  resume(bytesPerSec: number): void {
+    if (this.#isNeeded) this.#pace = bytesPerSec
   }
 
   /** @param limit.rateBytesPerSec that is kept anyway. @returns the rate to keep */
@@ -65,10 +71,13 @@ export class ShortBacklog {
     }
     this.#steps += 1
     if (this.#pace === null && (backlogMs < MAX_BACKLOG_MS || this.#steps <= FIRST_STEPS)) return null
+    this.#isNeeded = true
     const couldBeMs = backlogMs + (is.unsentBytes / Math.max(1, ownBytesPerSec)) * 1000
     this.#needlessSteps = couldBeMs < MAX_BACKLOG_MS ? this.#needlessSteps + 1 : 0
-    if (this.#needlessSteps > NEEDLESS_STEPS) this.#pace = null
-    else {
+    if (this.#needlessSteps > NEEDLESS_STEPS) {
+      this.#isNeeded = false
+      this.#pace = null
+    } else {
       this.#shortSteps = backlogMs < SHORT_BACKLOG_MS ? this.#shortSteps + 1 : 0
       const link = PLAIN_RATIO * Math.max(ownBytesPerSec, LEAST_LINK_RATIO * capacityBytesPerSec)
       const growth = Math.min(MAX_GROWTH, SHORT_BACKLOG_GROWTH * 2 ** (this.#shortSteps - 1))
@@ -79,8 +88,8 @@ export class ShortBacklog {
   }
 }
 
-/** Longer, and acknowledgements of others wait behind it. */
-const QUEUED_MS = 30
+/** Longer, and a link is full: what others send, were it only acknowledgements, waits behind it. */
+export const QUEUED_MS = 30
 /** Only of a link that is full: elsewhere it is the peer that is slow. */
 const FULL_RATIO = 0.8
 const CUT_RATIO = 0.85

@@ -9,7 +9,7 @@
  * before them.
  */
 import type { DirectionView } from './foreground-meter.ts'
-import { AckRoom, ShortBacklog } from './lan-backlog.ts'
+import { AckRoom, QUEUED_MS, ShortBacklog } from './lan-backlog.ts'
 
 export type LanState = 'free' | 'yielding' | 'ramping'
 
@@ -130,6 +130,8 @@ export class LanLaw {
   #rate: number | null = null
   #trial: Trial = { verdict: 'none' }
   #ownBeforeBytesPerSec = 0
+  /** Measurements in a row that saw others. */
+  #signs = 0
   #seenSamples = 0
   #seenAtMs = Number.NEGATIVE_INFINITY
   #cutAtMs = Number.NEGATIVE_INFINITY
@@ -140,8 +142,8 @@ export class LanLaw {
     const { along, against } = input
     const is = this.#situation(input)
     const isSeen = input.isBlind ? along.isActive : this.#isSeen(along)
-    // Who moves next to nothing is in nobody's way, and learns nothing by going.
-    if (isSeen && (this.#rate !== null || is.ownBytesPerSec > is.floorBytesPerSec)) this.#yield(is)
+    this.#signs = isSeen ? this.#signs + 1 : 0
+    if (isSeen && (this.#rate !== null || this.#isReason(is))) this.#yield(is)
     else this.#recover(is)
     const queue = { ...is, capacityBytesPerSec: this.#capacityBytesPerSec, unsentBytes: input.unsentBytes }
     const againstRate = this.#ackRoom.step(queue, { isNeeded: against.isActive })
@@ -189,9 +191,17 @@ export class LanLaw {
     return along.foregroundBytesPerSec > bytesPerSec && along.recentForegroundBytesPerSec > bytesPerSec
   }
 
+  // Who moves next to nothing is in nobody's way, and learns nothing by going. One small sign may be a bad reading, which
+  // on a fast link comes every few seconds; on a slow one it is dearer to wait for the next.
+  #isReason({ ownBytesPerSec, othersBytesPerSec, totalBytesPerSec, floorBytesPerSec }: Situation): boolean {
+    if (ownBytesPerSec <= floorBytesPerSec) return false
+    const isLarge = othersBytesPerSec > OTHERS_RATIO * totalBytesPerSec
+    return isLarge || this.#signs >= SURE_SAMPLES || this.#backlog.isNeeded
+  }
+
   #yield(is: Situation): void {
     this.#seenAtMs = is.nowMs
-    this.#seenSamples += 1
+    this.#seenSamples = Math.max(this.#seenSamples + 1, this.#signs)
     this.#state = 'yielding'
     this.#reason = 'others on this host use the link'
     this.#try(is)
@@ -239,12 +249,16 @@ export class LanLaw {
   }
 
   #share(is: Situation, rate: number): void {
-    const capacity = this.#capacityBytesPerSec
     if (this.#trial.verdict === 'harmless') {
       // Until it shows: what passed is no measure of a link that nobody filled.
-      if (is.ownBytesPerSec > rate / 2) this.#rate = rate * SLOW_GROWTH ** is.steps
-      return
+      if (is.backlogMs === null || is.backlogMs < QUEUED_MS) {
+        if (is.ownBytesPerSec > rate / 2) this.#rate = rate * SLOW_GROWTH ** is.steps
+        return
+      }
+      this.#trial = { verdict: 'contended' }
+      this.#capacityBytesPerSec = is.totalBytesPerSec
     }
+    const capacity = this.#capacityBytesPerSec
     const share = HEADROOM_RATIO * capacity - OTHERS_WEIGHT * is.othersBytesPerSec
     const isFull = is.totalBytesPerSec > FULL_RATIO * capacity
     if (this.#trial.verdict === 'contended' && isFull && is.othersBytesPerSec > OTHERS_RATIO * is.totalBytesPerSec) {
@@ -271,12 +285,11 @@ export class LanLaw {
     }
   }
 
-  /** @param pace to go on with, or all that waits would go into the kernel at once */
   #free(pace: number): void {
     this.#state = 'free'
     this.#reason = NOBODY
     this.#rate = null
-    this.#backlog.pace(pace)
+    this.#backlog.resume(pace)
     this.#trial = { verdict: 'none' }
     this.#seenSamples = 0
   }

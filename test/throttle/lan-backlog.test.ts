@@ -41,9 +41,15 @@ await t.test('where no backlog could become long there is no pace', async (t) =>
   const backlog = new ShortBacklog()
   const fast = situation({ ownBytesPerSec: 900 * MBIT, capacityBytesPerSec: 900 * MBIT, backlogMs: 30 })
   for (let step = 0; step < 20; step++) t.equal(backlog.step(fast, FREE), null)
-  backlog.pace(900 * MBIT)
+  backlog.resume(900 * MBIT)
+  t.equal(backlog.step(fast, FREE), null)
+  t.notOk(backlog.isNeeded)
+  t.not(backlog.step(situation({ backlogMs: 300 }), FREE), null)
+  t.ok(backlog.isNeeded)
+  t.equal(backlog.step(fast, { rateBytesPerSec: 5 }), 5)
+  backlog.resume(100 * MBIT)
   for (let step = 0; step < 10; step++) t.not(backlog.step(fast, FREE), null)
-  t.equal(backlog.step(fast, FREE), null, 'nor does one stay that others left behind')
+  t.equal(backlog.step(fast, FREE), null, 'nor does one stay that was needed')
 })
 
 await t.test('a rate that is kept anyway is enough; what cannot be seen is not kept short', async (t) => {

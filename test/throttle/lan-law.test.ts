@@ -71,6 +71,22 @@ await t.test('others who do not grow when we go are no reason to stay away', asy
   t.ok(link.others > 0.9 * link.capacity, 'but when they grow, they are judged anew')
 })
 
+await t.test(
+  'beside others that were judged harmless we grow until a queue shows, and then leave them room',
+  async (t) => {
+    const link = new LinkOnPaper(100)
+    link.run(5000, { others: 20 * MBIT, demand: 0 })
+    link.run(20_000, { others: 20 * MBIT, demand: GREEDY })
+    let queuedSteps = 0
+    for (let step = 0; step < 100; step++) {
+      link.run(200, { others: 20 * MBIT, demand: GREEDY })
+      if (link.backlogBytes / link.own > 0.05) queuedSteps++
+    }
+    t.equal(queuedSteps, 0)
+    t.ok(link.own > 60 * MBIT && link.own < 72 * MBIT, `${link.own / MBIT}`)
+  },
+)
+
 await t.test('a link that became slower is known as such', async (t) => {
   const fast = new LinkOnPaper(400)
   fast.run(20_000, { others: 0, demand: GREEDY })
