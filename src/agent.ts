@@ -9,6 +9,7 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import crypto, { type KeyPair } from 'hypercore-crypto'
 import pino, { type Logger } from 'pino'
+import { openJobs, processUser } from './agent-jobs.ts'
 import { openLan } from './agent-lan.ts'
 import { openWan, type WanParts } from './agent-wan.ts'
 import { type Clock, type Random, systemClock, systemRandom } from './clock.ts'
@@ -17,6 +18,9 @@ import { ensureIdentitySeed, ensureUserSecret, readSecret } from './config/secre
 import { type AgentKey, idFromBytes } from './content/ids.ts'
 import { SegmentPool } from './content/segment-pool.ts'
 import { isShorthaulError, localIoError, ShorthaulError } from './errors.ts'
+import type { JobTargets } from './jobs/job-targets.ts'
+import type { Caller, Jobs } from './jobs/jobs.ts'
+import type { JobsApi } from './jobs/jobs-api.ts'
 import { Ledger, type LedgerTotals } from './metrics/ledger.ts'
 import type { OriginFacts } from './origin/origin.ts'
 import { normaliseUrl, type OriginOptions, Origins } from './origin/origins.ts'
@@ -49,6 +53,11 @@ export interface AgentOptions {
   readonly role: 'daemon' | 'embedded'
   /** False: no neighbours at all, no port is opened. Default: true. */
   readonly usePeers?: boolean
+  /**
+   * Whether this agent carries out the jobs of its data directory. Default: a daemon does; a command that embeds an agent
+   * does what it was asked for, and no more.
+   */
+  readonly hasJobs?: boolean
   /** For proxies, NETRC and HOME. Default: the process's. */
   readonly env?: Readonly<Record<string, string | undefined>>
 }
@@ -58,6 +67,8 @@ export interface AgentComponents {
   readonly log?: Logger
   readonly clock?: Clock
   readonly random?: Random
+  /** Where files of jobs go. Default: written as the user of this process. */
+  readonly jobTargets?: JobTargets
   /** Stands between the store and the lane; the demo's liar corrupts here. */
   readonly wrapReadForPeer?: (read: ReadForPeer) => ReadForPeer
 }
@@ -94,6 +105,8 @@ export interface AgentStatus {
   readonly peers: readonly PeerStatus[]
   readonly activeFetches: number
   readonly activeUploads: number
+  /** How many there are in each state; null: this agent carries out none. */
+  readonly jobs: ReturnType<Jobs['counts']> | null
   readonly today: LedgerTotals
   readonly total: LedgerTotals
   readonly throttle: { readonly wan: WanView; readonly lan: LanViews; readonly host: HostConditions }
@@ -126,6 +139,7 @@ export class Agent {
   #networkOpening: Promise<void> = Promise.resolve()
   /** Ends the head start that the origin has over the network of an embedded agent. */
   readonly #networkWanted = new AbortController()
+  #jobs: Jobs | null = null
   #closing: Promise<void> | null = null
 
   private constructor(parts: Parts, options: { config: Config; log: Logger; clock: Clock; key: AgentKey }) {
@@ -249,6 +263,20 @@ export class Agent {
         if (role === 'daemon') await agent.#networkOpening
         else agent.#networkOpening.catch(() => {})
       }
+      if (options.hasJobs ?? role === 'daemon') {
+        agent.#jobs = await openJobs(
+          {
+            clock,
+            random,
+            log,
+            governor: wan.governor,
+            hostState: wan.hostState,
+            fetch: (request, delivery, about) => agent.fetch(request, delivery, about),
+            ...(components.jobTargets ? { targets: components.jobTargets } : {}),
+          },
+          config,
+        )
+      }
       return agent
     } catch (error) {
       for (const close of opened.reverse()) await close().catch((err: unknown) => log.warn({ err }, 'close failed'))
@@ -307,6 +335,19 @@ export class Agent {
     await this.#networkOpening.catch(() => {})
   }
 
+  /** The jobs of this agent, as its own user: everything is allowed. @throws SHORTHAUL_USAGE when it has none */
+  get jobs(): JobsApi {
+    return this.jobsAs(AGENT_USER)
+  }
+
+  /** The same for somebody else. */
+  jobsAs(caller: Caller): JobsApi {
+    if (this.#jobs === null) {
+      throw new ShorthaulError('SHORTHAUL_USAGE', 'Cannot use jobs: this agent carries out none; a daemon does')
+    }
+    return this.#jobs.as(caller)
+  }
+
   peers(): readonly PeerStatus[] {
     const nowMs = this.#clock.monotonicMs()
     return (this.#network?.peers() ?? []).map((peer) => {
@@ -346,6 +387,7 @@ export class Agent {
       peers: this.peers(),
       activeFetches: this.#active.size,
       activeUploads: laneServer?.activeUploads() ?? 0,
+      jobs: this.#jobs?.counts() ?? null,
       ...ledger.view(),
       throttle: {
         wan: this.#parts.wan.governor.view(),
@@ -430,6 +472,8 @@ export class Agent {
   }
 
   async #close(): Promise<void> {
+    // Jobs first: what they have is kept for the next time, and is no failure.
+    await this.#jobs?.close().catch((err: unknown) => this.#log.warn({ err }, 'jobs did not close'))
     this.#stop.abort(new ShorthaulError('SHORTHAUL_ABORTED', 'The agent is closing'))
     await Promise.allSettled(this.#active)
     await this.#networkOpening.catch(() => {})
@@ -529,6 +573,8 @@ export class Agent {
     }
   }
 }
+
+const AGENT_USER: Caller = { ...processUser(), isAdmin: true }
 
 /**
  * An embedded agent's network starts this long after the agent: loading and opening it keeps the process busy for 0.2 s,

@@ -185,6 +185,43 @@ export const ERROR_TABLE = {
     'Set network.interface; `shorthaul doctor` lists what was found.',
   ),
   SHORTHAUL_CONTROL_IO: entry(EXIT.local, true, 'The connection to the local agent broke.', 'Run the command again.'),
+  // Jobs
+  SHORTHAUL_JOB_NOT_FOUND: entry(
+    EXIT.usage,
+    false,
+    'There is no such job or file of it, or it belongs to another user.',
+    'List your jobs with `shorthaul job list --all`; an administrator sees those of others.',
+  ),
+  SHORTHAUL_JOB_STATE: entry(
+    EXIT.usage,
+    false,
+    'The state of the job does not allow what was asked for.',
+    '`shorthaul job why JOB` says where it stands.',
+  ),
+  SHORTHAUL_JOB_LIMIT: entry(
+    EXIT.usage,
+    false,
+    'More jobs of one user, or more files of one job, than the configuration allows.',
+    'Complete or cancel jobs, or raise jobs.maxPerUser or jobs.maxFilesPerJob.',
+  ),
+  SHORTHAUL_JOB_TIMEOUT: entry(
+    EXIT.network,
+    false,
+    'A job reached its deadline, its longest transfer time, or its longest time without progress.',
+    'Mend what kept it, then `shorthaul job resume JOB`; what was fetched is kept.',
+  ),
+  SHORTHAUL_CONFLICT: entry(
+    EXIT.usage,
+    false,
+    'An idempotency key was used before, for something else.',
+    'Use a new key for a new request.',
+  ),
+  SHORTHAUL_FORBIDDEN: entry(
+    EXIT.usage,
+    false,
+    'The caller may not do this: it needs another user, an administrator, or a setting of the agent.',
+    'The message says what is needed.',
+  ),
   // Peers
   SHORTHAUL_PEER_UNREACHABLE: entry(
     EXIT.network,

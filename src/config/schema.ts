@@ -6,6 +6,7 @@
  * something obeys it.
  */
 import { isIPv4 } from 'node:net'
+import { JOBS_KEYS } from './jobs-keys.ts'
 import {
   bytes,
   type ConfigKey,
@@ -250,6 +251,7 @@ export const KEYS = {
     }),
   },
   throttle: THROTTLE_KEYS,
+  jobs: JOBS_KEYS,
   control: {
     socket: key(nullable(path), {
       default: null,

@@ -66,14 +66,18 @@ const COST_REASONS: Readonly<Record<Exclude<KnownState, 'unrestricted'>, GateRea
 
 /** May a transfer of this priority use the WAN now? Foreground always may: somebody waits for it. */
 export function gate({ cost, power, priority, settings }: GateCircumstances): Gate {
-  const state = settings.cost ?? (cost === 'unknown' ? 'unrestricted' : cost)
-  if (state !== 'unrestricted' && !isCovered(state, policyOf(priority, settings))) {
-    return { isAllowed: false, reason: COST_REASONS[state] }
-  }
+  const dear = tooDear(settings.cost ?? cost, policyOf(priority, settings))
+  if (dear !== null) return { isAllowed: false, reason: dear }
   if (power === 'battery' && isHaltedOnBattery(priority, settings)) {
     return { isAllowed: false, reason: { code: 'battery', text: 'the battery' } }
   }
   return OPEN
+}
+
+/** Why a line costs more than a policy allows; null: it does not. */
+export function tooDear(cost: CostState, policy: MeteredPolicy): GateReason | null {
+  const state = cost === 'unknown' ? 'unrestricted' : cost
+  return state === 'unrestricted' || isCovered(state, policy) ? null : COST_REASONS[state]
 }
 
 function policyOf(priority: Priority, { meteredPolicy }: GateSettings): MeteredPolicy {

@@ -5,6 +5,9 @@
  * target never write into one file, and what a dead process left is told from what a live one writes. When a transfer
  * ends without a target, it is renamed to `.<name>.shorthaul-part`. Either is taken over by the next run.
  *
+ * A job's part (`openStaged`) has one name of its own from beginning to end, and gets the target's name only when the job
+ * is completed (`deliverStaged`).
+ *
  * Does not verify and does not know where bytes come from. Runs as the user who owns the target.
  */
 import { createHash, type Hash } from 'node:crypto'
@@ -34,6 +37,7 @@ export class PartFile implements Delivery {
   readonly target: string
   readonly localPath: string
   readonly #restingPath: string
+  readonly #wholePath: string
   readonly #handle: FileHandle
   #lengthBytes: number | null = null
   #written: PositionSet | null = null
@@ -44,10 +48,11 @@ export class PartFile implements Delivery {
   #isClosed = false
   #isEnded = false
 
-  private constructor(target: string, paths: { working: string; resting: string }, handle: FileHandle) {
+  private constructor(target: string, paths: { working: string; resting: string; whole: string }, handle: FileHandle) {
     this.target = target
     this.localPath = paths.working
     this.#restingPath = paths.resting
+    this.#wholePath = paths.whole
     this.#handle = handle
   }
 
@@ -68,9 +73,24 @@ export class PartFile implements Delivery {
       }
       const handle =
         (await adopt(directory, { stem, working })) ?? (await openPart(working, constants.O_CREAT | constants.O_EXCL))
-      return new PartFile(target, { working, resting }, handle)
+      return new PartFile(target, { working, resting, whole: target }, handle)
     } catch (cause) {
       livePaths.delete(working)
+      if (isShorthaulError(cause)) throw cause
+      throw localIoError('write', target, cause, 'SHORTHAUL_TARGET_UNWRITABLE')
+    }
+  }
+
+  /**
+   * Opens the part of a job, as an earlier turn left it. `complete` leaves it where it is, whole and durable.
+   * @param staged from `stagedPath`; nobody else writes it: one process owns a job
+   * @throws SHORTHAUL_TARGET_UNWRITABLE, SHORTHAUL_DISK_FULL
+   */
+  static async openStaged(target: string, staged: string): Promise<PartFile> {
+    try {
+      const handle = (await openOurs(staged)) ?? (await openPart(staged, constants.O_CREAT | constants.O_EXCL))
+      return new PartFile(target, { working: staged, resting: staged, whole: staged }, handle)
+    } catch (cause) {
       if (isShorthaulError(cause)) throw cause
       throw localIoError('write', target, cause, 'SHORTHAUL_TARGET_UNWRITABLE')
     }
@@ -142,7 +162,7 @@ export class PartFile implements Delivery {
       await this.#handle.truncate(lengthBytes) // a longer part of an older generation
       await this.#handle.sync()
       await this.#close()
-      await rename(this.localPath, this.target)
+      if (this.localPath !== this.#wholePath) await rename(this.localPath, this.#wholePath)
       this.#isEnded = true
       await syncDirectory(dirname(this.target))
     } catch (cause) {
@@ -158,7 +178,7 @@ export class PartFile implements Delivery {
       const { size } = await lstat(this.localPath)
       // An empty part has nothing to resume, and is but litter beside the user's files.
       if (size === 0) await unlink(this.localPath)
-      else await rename(this.localPath, this.#restingPath)
+      else if (this.localPath !== this.#restingPath) await rename(this.localPath, this.#restingPath)
     } catch (error) {
       // What ended the transfer is the better story; the next run finds the part under its working name too.
       if (systemCode(error) === undefined) throw error
@@ -192,6 +212,58 @@ export class PartFile implements Delivery {
     this.#hashing = this.#hashing.then(step)
     return this.#hashing
   }
+}
+
+/** Where the part of a job stands: beside its target, named by the job. */
+export function stagedPath(target: string, job: { readonly id: string; readonly index: number }): string {
+  return join(dirname(target), `.${partStem(basename(target))}.${job.id}-${job.index}${PART_SUFFIX}`)
+}
+
+/**
+ * Gives a whole part its target's name, durably.
+ * @returns false when there is no such part
+ * @throws SHORTHAUL_TARGET_UNWRITABLE
+ */
+export async function deliverStaged(target: string, staged: string): Promise<boolean> {
+  try {
+    const found = await lstat(staged)
+    if (!isOurs(found))
+      throw new ShorthaulError('SHORTHAUL_TARGET_UNWRITABLE', `Cannot use "${staged}": it is not ours`)
+    if ((await stat(target).catch(() => null))?.isDirectory()) {
+      throw new ShorthaulError('SHORTHAUL_TARGET_UNWRITABLE', `Cannot write "${target}": it is a directory`)
+    }
+    await rename(staged, target)
+    await syncDirectory(dirname(target))
+    return true
+  } catch (cause) {
+    if (systemCode(cause) === 'ENOENT') return false
+    if (isShorthaulError(cause)) throw cause
+    throw localIoError('write', target, cause, 'SHORTHAUL_TARGET_UNWRITABLE')
+  }
+}
+
+/** Removes the part of a job; nothing when there is none. */
+export async function discardStaged(staged: string): Promise<void> {
+  try {
+    await unlink(staged)
+  } catch (cause) {
+    // Without its directory there is no part either.
+    if (['ENOENT', 'ENOTDIR'].includes(systemCode(cause) ?? '')) return
+    throw localIoError('remove', staged, cause, 'SHORTHAUL_TARGET_UNWRITABLE')
+  }
+}
+
+async function openOurs(path: string): Promise<FileHandle | null> {
+  let handle: FileHandle
+  try {
+    handle = await openPart(path, 0)
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return null
+    throw error
+  }
+  if (isOurs(await handle.stat())) return handle
+  await handle.close()
+  throw new ShorthaulError('SHORTHAUL_TARGET_UNWRITABLE', `Cannot use "${path}": it is not a plain file of this user`)
 }
 
 function openPart(path: string, flags: number): Promise<FileHandle> {

@@ -1,0 +1,675 @@
+/**
+ * Makes jobs move: gives turns, takes them, tries again what failed, ends what took too long, and gives whole files their
+ * names. The only place where transfers of jobs run.
+ *
+ * Works in passes, one at a time; whatever happens asks for another pass, and a pass says when to look again by itself.
+ * All waiting is by the monotonic clock: a wall clock that is set moves nothing but deadlines.
+ */
+import type { Logger } from 'pino'
+import type { Clock, Random } from '../clock.ts'
+import { isShorthaulError, ShorthaulError } from '../errors.ts'
+import type { GateReason, MeteredPolicy } from '../throttle/cost.ts'
+import type { Priority } from '../throttle/priority.ts'
+import type { Hold } from '../throttle/wan-governor.ts'
+import { type Job, type JobFile, type JobId, type JobTotals, withFile } from './job.ts'
+import type { Edit, JobBook } from './job-book.ts'
+import { type FetchForJob, type FileResult, inAll, type JobOutcome, JobRun } from './job-run.ts'
+import type { JobTargets } from './job-targets.ts'
+import type { JobReason } from './jobs-api.ts'
+import { isTransient, retryDelayMs } from './retry.ts'
+import { schedule } from './scheduler.ts'
+import { isFinal, isRunning } from './states.ts'
+import { FORGIVEN, jobErrorOf, limitError, step } from './steps.ts'
+import type { Vault } from './vault.ts'
+import { why } from './why.ts'
+
+export interface JobEngineComponents {
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Logger
+  readonly book: JobBook
+  readonly vault: Vault
+  readonly fetch: FetchForJob
+  readonly targets: JobTargets
+  readonly surroundings: Surroundings
+}
+
+/** What the engine asks about the machine. */
+export interface Surroundings {
+  /** Why nothing of this priority may be had from origins now; null: it may. */
+  hold(priority: Priority): Hold | null
+  /** Why the line is dearer than this policy allows; null: it is not. */
+  cost(policy: MeteredPolicy): GateReason | null
+  /** Changes with the addresses of this machine; empty: it has none. */
+  networkMark(): string
+  /** The user whose agent this is. */
+  isOwn(job: Pick<Job, 'owner'>): boolean
+}
+
+export interface JobEngineOptions {
+  readonly maxRunning: number
+  readonly sliceMs: number
+  readonly parallelFiles: number
+  readonly maxRetryDelayMs: number
+  readonly inactivityTimeoutMs: number
+  /** How long the record of a job that ended is kept. */
+  readonly keepEndedMs: number
+}
+
+interface Turn {
+  readonly run: JobRun
+  /** Records as they are on disk. */
+  readonly files: Map<number, JobFile>
+  readonly ended: Promise<void>
+  /** Counted into the job's record up to here. */
+  countedMs: number
+  notedAtMs: number
+}
+
+/** While something runs, limits and progress are looked at this often. */
+const RUNNING_LOOK_MS = 1000
+/** Progress on disk is for people after a crash: the parts themselves say what is here. */
+const NOTE_MS = 5000
+const NETWORK_LOOK_MS = 2000
+const HOUR_MS = 3_600_000
+
+export class JobEngine {
+  readonly #c: JobEngineComponents
+  readonly #o: JobEngineOptions
+  readonly #log: Logger
+  readonly #turns = new Map<JobId, Turn>()
+  /** Jobs that wait to be tried again; monotonic. */
+  readonly #retries = new Map<JobId, { readonly sinceMs: number; readonly dueMs: number }>()
+  readonly #delivering = new Map<JobId, Promise<void>>()
+  readonly #paused = new Map<JobId, number>()
+  readonly #stop = new AbortController()
+  readonly #tasks = new Set<Promise<void>>()
+  #loop: Promise<void> = Promise.resolve()
+  #isAwake = true
+  #wake: (() => void) | null = null
+  #networkMark: string
+  #hourlyAtMs: number
+
+  constructor(components: JobEngineComponents, options: JobEngineOptions) {
+    this.#c = components
+    this.#o = options
+    this.#log = components.log
+    this.#networkMark = components.surroundings.networkMark()
+    this.#hourlyAtMs = components.clock.monotonicMs()
+  }
+
+  /** Puts in order what a crash left, and begins. */
+  async start(): Promise<void> {
+    const { book, clock } = this.#c
+    for (const job of book.all()) {
+      if (isRunning(job.state)) {
+        await book.change(job.id, (now) => step(now, 'restart', { nowMs: clock.nowMs() }))
+      } else if (job.state === 'transient-error') {
+        // The wall clock may have been set meanwhile: never longer than any pause of ours.
+        const leftMs = Math.min(Math.max(0, (job.retryAtMs ?? 0) - clock.nowMs()), this.#o.maxRetryDelayMs)
+        this.#retryIn(job.id, leftMs)
+      }
+      if (isFinal(job.state) && !job.isCleaned) this.#spawn(() => this.#clean(job.id))
+      const isOwed = job.isCompleting || (job.state === 'transferred' && job.autoComplete && job.error === null)
+      if (isOwed) this.#spawn(() => this.#completeByItself(job.id))
+    }
+    this.#loop = this.#run()
+  }
+
+  /** Something changed that may change who runs. */
+  look(): void {
+    this.#isAwake = true
+    this.#wake?.()
+  }
+
+  /** Ends the turn of a job, if it has one; resolves when nothing of it runs any more. */
+  async stopTurn(id: JobId): Promise<void> {
+    const turn = this.#turns.get(id)
+    turn?.run.stop()
+    await turn?.ended
+  }
+
+  /** Does something to a job while it has no turn, and lets it go on. */
+  async pause(id: JobId, work: () => Promise<void>): Promise<void> {
+    this.#paused.set(id, (this.#paused.get(id) ?? 0) + 1)
+    try {
+      await this.stopTurn(id)
+      await work()
+    } finally {
+      const count = (this.#paused.get(id) ?? 1) - 1
+      if (count > 0) this.#paused.set(id, count)
+      else this.#paused.delete(id)
+      this.look()
+    }
+  }
+
+  hasTurn(id: JobId): boolean {
+    return this.#turns.has(id)
+  }
+
+  /** Totals with what is under way at this moment. */
+  totals(job: Job): JobTotals {
+    const turn = this.#turns.get(job.id)
+    let { totals } = job
+    for (const progress of turn?.run.progress() ?? []) {
+      const file = turn?.files.get(progress.index)
+      if (file) totals = withFile(totals, file, withProgress(file, progress))
+    }
+    return totals
+  }
+
+  /** The file as it is at this moment. */
+  liveFile(id: JobId, file: JobFile): JobFile {
+    const progress = this.#turns
+      .get(id)
+      ?.run.progress()
+      .find(({ index }) => index === file.index)
+    return progress === undefined || file.state !== 'waiting' ? file : withProgress(file, progress)
+  }
+
+  bytesPerSec(id: JobId): number {
+    return Math.round(this.#turns.get(id)?.run.bytesPerSec ?? 0)
+  }
+
+  why(job: Job): JobReason {
+    const { clock, surroundings } = this.#c
+    const turn = this.#turns.get(job.id)
+    return why(job, {
+      nowMs: clock.nowMs(),
+      hold: surroundings.hold(job.priority),
+      costText: this.#costOf(job)?.text ?? null,
+      moreUrgent: this.#moreUrgent(job),
+      runningCount: this.#turns.size,
+      isNetworkDown: this.#networkMark === '',
+      run: turn
+        ? { bytesPerSec: turn.run.bytesPerSec, stalledMs: turn.run.stalledMs, trouble: turn.run.trouble }
+        : null,
+    })
+  }
+
+  /**
+   * Gives the files that are here their names, and ends the job: what is not here is given up. Goes on after a crash.
+   * @throws SHORTHAUL_TARGET_UNWRITABLE and the like; the job is then as it was, less the files that have their names
+   */
+  async complete(id: JobId): Promise<void> {
+    const running = this.#delivering.get(id)
+    if (running) return running
+    const delivering = this.#complete(id).finally(() => this.#delivering.delete(id))
+    this.#delivering.set(id, delivering)
+    return delivering
+  }
+
+  /** Removes what stands beside the targets of a job that ended. */
+  clean(id: JobId): void {
+    this.#spawn(() => this.#clean(id))
+  }
+
+  /** Ends all turns; jobs go on when the agent is opened again. Idempotent. */
+  async close(): Promise<void> {
+    this.#stop.abort()
+    this.look()
+    await this.#loop
+    for (const { run } of this.#turns.values()) run.stop()
+    await Promise.allSettled([...this.#turns.values()].map(({ ended }) => ended))
+    while (this.#tasks.size > 0) await Promise.allSettled(this.#tasks)
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#stop.signal.aborted) {
+      this.#isAwake = false
+      let nextMs = RUNNING_LOOK_MS
+      try {
+        nextMs = await this.#pass()
+      } catch (err) {
+        // The database or the disk: the jobs are as they were, and the next pass tries again.
+        this.#log.error({ err }, 'the jobs could not be looked at')
+      }
+      await this.#sleep(nextMs)
+    }
+  }
+
+  async #sleep(ms: number): Promise<void> {
+    if (this.#isAwake || this.#stop.signal.aborted) return
+    const awake = new AbortController()
+    this.#wake = () => awake.abort()
+    await this.#c.clock.sleep(ms, { signal: awake.signal }).catch(() => {})
+    this.#wake = null
+  }
+
+  /** @returns when to look again at the latest */
+  async #pass(): Promise<number> {
+    const { clock } = this.#c
+    const nowMs = clock.monotonicMs()
+    const looks = [HOUR_MS - (nowMs - this.#hourlyAtMs)]
+    if (nowMs - this.#hourlyAtMs >= HOUR_MS) {
+      await this.#hourly(nowMs - this.#hourlyAtMs)
+      this.#hourlyAtMs = nowMs
+    }
+    await this.#lookAtNetwork()
+    looks.push(await this.#retryWhatIsDue())
+    looks.push(await this.#enforceLimits())
+    looks.push(this.#giveTurns())
+    if (this.#turns.size > 0) {
+      looks.push(RUNNING_LOOK_MS)
+      await this.#noteProgress()
+    }
+    return Math.max(1, Math.min(...looks))
+  }
+
+  #giveTurns(): number {
+    const { book } = this.#c
+    const waiting = [...book.jobs()].filter((job) => this.#mayStart(job))
+    const running = [...this.#turns].flatMap(([id, { run }]) => {
+      const job = book.get(id)
+      return job ? [{ id, priority: job.priority, ranForMs: run.ranForMs }] : []
+    })
+    const { start, preempt, nextLookMs } = schedule({ waiting, running }, this.#o)
+    for (const id of preempt) this.#turns.get(id)?.run.stop()
+    for (const [id, { run }] of this.#turns) {
+      const job = book.get(id)
+      if (job && this.#costOf(job) !== null) run.stop()
+    }
+    for (const id of start) {
+      const job = book.get(id)
+      if (job) this.#giveTurn(job)
+    }
+    // Cost may change without anybody telling.
+    const isCostAwaited = [...book.jobs()].some((job) => job.costPolicy !== null && !isFinal(job.state))
+    return Math.min(nextLookMs ?? Number.POSITIVE_INFINITY, isCostAwaited ? NETWORK_LOOK_MS : Number.POSITIVE_INFINITY)
+  }
+
+  #mayStart(job: Job): boolean {
+    const isFree = !this.#turns.has(job.id) && !this.#paused.has(job.id)
+    return job.state === 'queued' && !job.isCompleting && isFree && this.#costOf(job) === null
+  }
+
+  #giveTurn(job: Job): void {
+    const { clock, fetch, targets, vault, surroundings } = this.#c
+    let headers: readonly (readonly [string, string])[]
+    try {
+      headers = vault.open(job.sealed, job.id).headers
+    } catch (error) {
+      this.#spawn(() => this.#refuse(job.id, error))
+      return
+    }
+    const files = new Map<number, JobFile>()
+    const run = new JobRun(
+      { clock, fetch, targets },
+      { job, headers, isOwner: surroundings.isOwn(job), parallelFiles: this.#o.parallelFiles },
+      {
+        onConnected: () => this.#change(job.id, (now) => step(now, 'connected', { nowMs: clock.nowMs() })),
+        onBegin: (file, found) => this.#fileBegun(job.id, file.index, found),
+        onTransferred: (file, result) => this.#fileTransferred(job.id, file.index, result),
+      },
+    )
+    const nowMs = clock.monotonicMs()
+    const ended = this.#turn(job.id, run, files)
+      .catch((err: unknown) => this.#log.error({ err, job: job.id }, 'a turn of a job failed'))
+      .finally(() => this.look())
+    this.#turns.set(job.id, { run, files, ended, countedMs: nowMs, notedAtMs: nowMs })
+  }
+
+  async #turn(id: JobId, run: JobRun, files: Map<number, JobFile>): Promise<void> {
+    const { book, clock } = this.#c
+    let outcome: JobOutcome = { kind: 'stopped' }
+    try {
+      const started = await book.change(id, (job) => step(job, 'start', { nowMs: clock.nowMs() }))
+      if (started?.state !== 'connecting') return
+      for (const file of await book.files(id)) files.set(file.index, file)
+      outcome = await run.execute([...files.values()])
+    } finally {
+      await this.#endTurn(id, outcome)
+    }
+  }
+
+  async #endTurn(id: JobId, outcome: JobOutcome): Promise<void> {
+    const { book, clock, random } = this.#c
+    const turn = this.#turns.get(id)
+    if (!turn) return
+    const nowMs = clock.nowMs()
+    const seq = book.nextQueuedSeq()
+    let delayMs = 0
+    try {
+      const job = await book.change(id, (before) => {
+        const noted = this.#noted(before, turn)
+        if (!isRunning(noted.job.state)) return noted
+        const { job, files } = noted
+        const edit = (found: Edit | null): Edit => ({ ...(found ?? { job }), ...(files ? { files } : {}) })
+        if (outcome.kind === 'stopped') return edit(step(job, 'preempt', { nowMs, changes: { queuedSeq: seq } }))
+        if (outcome.kind === 'done') return edit(afterDone(job, { nowMs, seq }))
+        const { error, fileIndex } = outcome
+        const isPassing = isTransient(error)
+        const attempt = turn.run.hasMoved ? 1 : job.attempt + 1
+        const failure = jobErrorOf(error, { fileIndex, isTransient: isPassing, nowMs })
+        const changes = { error: failure, errorCount: job.errorCount + 1, attempt }
+        if (!isPassing || job.noProgressTimeoutMs === 0) return edit(step(job, 'give-up', { nowMs, changes }))
+        const { maxRetryDelayMs } = this.#o
+        delayMs = retryDelayMs({ error, attempt, minDelayMs: job.minRetryDelayMs, maxDelayMs: maxRetryDelayMs, random })
+        return edit(step(job, 'fail', { nowMs, changes: { ...changes, retryAtMs: nowMs + delayMs } }))
+      })
+      if (job?.state === 'transient-error') this.#retryIn(id, delayMs)
+      if (job?.state === 'transferred' && job.autoComplete) this.#spawn(() => this.#completeByItself(id))
+      if (job && outcome.kind === 'failed') {
+        this.#log.info({ job: id, err: outcome.error, state: job.state }, 'job failed')
+      }
+    } finally {
+      this.#turns.delete(id)
+    }
+  }
+
+  /** The record with what the turn brought so far. */
+  #noted(job: Job, turn: Turn): { readonly job: Job; readonly files?: readonly JobFile[] } {
+    const { clock } = this.#c
+    const nowMs = clock.monotonicMs()
+    const spentMs = nowMs - turn.countedMs
+    turn.countedMs = nowMs
+    turn.notedAtMs = nowMs
+    let { totals } = job
+    const files: JobFile[] = []
+    for (const progress of turn.run.progress()) {
+      const before = turn.files.get(progress.index)
+      if (before?.state !== 'waiting') continue
+      const { bytesDone, bytesTotal } = progress
+      // Sources are counted when the file is whole, or they would count twice.
+      const after = { ...before, bytesDone, bytesTotal }
+      totals = withFile(totals, before, after)
+      turn.files.set(after.index, after)
+      files.push(after)
+    }
+    const stalledMs = turn.run.hasMoved ? turn.run.stalledMs : job.stalledMs + spentMs
+    return {
+      job: { ...job, totals, transferTimeMs: job.transferTimeMs + spentMs, stalledMs, idleMs: 0 },
+      ...(files.length > 0 ? { files } : {}),
+    }
+  }
+
+  async #noteProgress(): Promise<void> {
+    const nowMs = this.#c.clock.monotonicMs()
+    for (const [id, turn] of this.#turns) {
+      if (nowMs - turn.notedAtMs >= NOTE_MS) await this.#c.book.note(id, (job) => this.#noted(job, turn))
+    }
+  }
+
+  async #fileBegun(
+    id: JobId,
+    index: number,
+    found: { readonly resource: JobFile['resource']; readonly isRestart: boolean },
+  ): Promise<void> {
+    const turn = this.#turns.get(id)
+    await this.#change(id, (job) => {
+      const before = turn?.files.get(index)
+      if (!turn || !before) return null
+      const restartCount = before.restartCount + (found.isRestart ? 1 : 0)
+      const after = { ...before, resource: found.resource, restartCount }
+      turn.files.set(index, after)
+      const { state } = job
+      return {
+        job,
+        files: [after],
+        events: found.isRestart ? [{ kind: 'file-restarted', previous: state, state, fileIndex: index }] : [],
+      }
+    })
+  }
+
+  async #fileTransferred(id: JobId, index: number, result: FileResult): Promise<void> {
+    const turn = this.#turns.get(id)
+    await this.#change(id, (job) => {
+      const before = turn?.files.get(index)
+      if (!turn || !before) return null
+      const after: JobFile = {
+        ...before,
+        state: 'transferred',
+        bytesDone: result.bytes,
+        bytesTotal: result.bytes,
+        sources: result.sources,
+        foundSha256: result.sha256,
+      }
+      turn.files.set(index, after)
+      const { state } = job
+      return {
+        job: { ...job, totals: withFile(job.totals, before, after), stalledMs: 0, error: null },
+        files: [after],
+        events: [{ kind: 'file-transferred', previous: state, state, fileIndex: index }],
+      }
+    })
+  }
+
+  #retryIn(id: JobId, delayMs: number): void {
+    const sinceMs = this.#c.clock.monotonicMs()
+    this.#retries.set(id, { sinceMs, dueMs: sinceMs + delayMs })
+  }
+
+  async #retryWhatIsDue(): Promise<number> {
+    const { book, clock } = this.#c
+    const nowMs = clock.monotonicMs()
+    let nextMs = Number.POSITIVE_INFINITY
+    for (const [id, { dueMs }] of this.#retries) {
+      if (book.get(id)?.state !== 'transient-error') this.#retries.delete(id)
+      else if (dueMs > nowMs) nextMs = Math.min(nextMs, dueMs - nowMs)
+      else await this.#retry(id)
+    }
+    return nextMs
+  }
+
+  async #retry(id: JobId): Promise<void> {
+    const { book, clock } = this.#c
+    const waitedMs = clock.monotonicMs() - (this.#retries.get(id)?.sinceMs ?? clock.monotonicMs())
+    this.#retries.delete(id)
+    const queuedSeq = book.nextQueuedSeq()
+    await book.change(id, (job) =>
+      step(job, 'retry', { nowMs: clock.nowMs(), changes: { queuedSeq, stalledMs: job.stalledMs + waitedMs } }),
+    )
+  }
+
+  /** Addresses came or went: whoever waits to try again tries now. */
+  async #lookAtNetwork(): Promise<void> {
+    const mark = this.#c.surroundings.networkMark()
+    if (mark === this.#networkMark) return
+    const isBack = mark !== ''
+    this.#networkMark = mark
+    if (!isBack) return
+    for (const id of [...this.#retries.keys()]) await this.#retry(id)
+  }
+
+  /** @returns until the next limit is reached, if nothing comes before */
+  async #enforceLimits(): Promise<number> {
+    const { book, clock } = this.#c
+    const nowMs = clock.nowMs()
+    let nextMs = Number.POSITIVE_INFINITY
+    for (const job of [...book.jobs()]) {
+      if (!isLimited(job)) continue
+      const { leftMs, message } = this.#nearestLimit(job, nowMs)
+      if (leftMs > 0) {
+        nextMs = Math.min(nextMs, leftMs)
+        continue
+      }
+      const error = limitError('SHORTHAUL_JOB_TIMEOUT', message, nowMs)
+      // First the record: what ends then finds that it may not go on.
+      await book.change(job.id, (now) =>
+        step(now, 'give-up', { nowMs, changes: { error, errorCount: now.errorCount + 1 } }),
+      )
+      this.#turns.get(job.id)?.run.stop()
+    }
+    return nextMs
+  }
+
+  #nearestLimit(job: Job, nowMs: number): { readonly leftMs: number; readonly message: string } {
+    const { clock, surroundings } = this.#c
+    const turn = this.#turns.get(job.id)
+    const retry = this.#retries.get(job.id)
+    const spentMs = turn ? clock.monotonicMs() - turn.countedMs : 0
+    const waitedMs = retry ? clock.monotonicMs() - retry.sinceMs : 0
+    const stalledMs = turn?.run.hasMoved ? turn.run.stalledMs : job.stalledMs + spentMs + waitedMs
+    // What is held back by the agent's own rules, or has no network, is not without progress: nobody could try.
+    const isTried = (turn || retry) && this.#networkMark !== '' && surroundings.hold(job.priority) === null
+    const limits = [
+      {
+        leftMs: job.deadlineAtMs === null ? Number.POSITIVE_INFINITY : job.deadlineAtMs - nowMs,
+        message: 'its deadline is over',
+      },
+      {
+        leftMs: turn ? job.maxTransferTimeMs - job.transferTimeMs - spentMs : Number.POSITIVE_INFINITY,
+        message: 'it has transferred for as long as it may',
+      },
+      {
+        leftMs: isTried && job.noProgressTimeoutMs > 0 ? job.noProgressTimeoutMs - stalledMs : Number.POSITIVE_INFINITY,
+        message: `nothing has come for as long as it may take; last: ${job.error?.message ?? 'no error'}`,
+      },
+    ]
+    const { leftMs, message } = limits.reduce((nearest, limit) => (limit.leftMs < nearest.leftMs ? limit : nearest))
+    return { leftMs, message: `Cannot finish the job: ${message}` }
+  }
+
+  /** Counts idle time while an agent runs, so that a clock that is set cancels nobody's jobs; forgets old ones. */
+  async #hourly(elapsedMs: number): Promise<void> {
+    const { book, clock } = this.#c
+    const { inactivityTimeoutMs, keepEndedMs } = this.#o
+    for (const job of book.all()) {
+      if (isFinal(job.state)) {
+        const isOld = clock.nowMs() - (job.endedAtMs ?? 0) > keepEndedMs
+        if (isOld && job.isCleaned) await book.forget(job.id)
+        continue
+      }
+      if (isRunning(job.state)) continue
+      const idleMs = job.idleMs + elapsedMs
+      if (idleMs <= inactivityTimeoutMs) {
+        await book.note(job.id, (now) => ({ job: { ...now, idleMs } }))
+        continue
+      }
+      const ended = await book.change(job.id, (now) => step(now, 'expire', { nowMs: clock.nowMs() }))
+      if (ended?.state === 'cancelled') this.clean(job.id)
+    }
+    await book.forgetMade(({ job, atMs }) => book.get(job) === null && clock.nowMs() - atMs > keepEndedMs)
+  }
+
+  #costOf(job: Job): GateReason | null {
+    return job.costPolicy === null ? null : this.#c.surroundings.cost(job.costPolicy)
+  }
+
+  #moreUrgent(job: Job): Job | null {
+    if (job.priority === 'foreground') return null
+    const order: readonly Priority[] = ['high', 'normal', 'low']
+    const above = order.slice(0, order.indexOf(job.priority))
+    for (const other of this.#c.book.jobs()) {
+      const wants = other.state === 'queued' || isRunning(other.state)
+      if (wants && above.includes(other.priority) && this.#costOf(other) === null) return other
+    }
+    return null
+  }
+
+  async #completeByItself(id: JobId): Promise<void> {
+    try {
+      await this.complete(id)
+    } catch (error) {
+      if (!isShorthaulError(error)) throw error
+      this.#log.warn({ err: error, job: id }, 'files of a job could not be given their names')
+    }
+  }
+
+  async #complete(id: JobId): Promise<void> {
+    const { book, clock, targets } = this.#c
+    // The promise is on disk before the first name: after a crash it is kept.
+    await book.change(id, (job) => (isFinal(job.state) ? null : { job: { ...job, isCompleting: true } }))
+    await this.stopTurn(id)
+    const job = book.get(id)
+    if (!job?.isCompleting) return
+    const done: JobFile[] = []
+    try {
+      for (const file of await book.files(id)) {
+        if (file.state !== 'transferred') continue
+        if (await targets.deliver(job, file)) done.push({ ...file, state: 'delivered' })
+        else await this.#lost(id, file)
+      }
+    } catch (error) {
+      const known = isShorthaulError(error)
+        ? error
+        : new ShorthaulError('SHORTHAUL_TARGET_UNWRITABLE', String(error), { cause: error })
+      const nowMs = clock.nowMs()
+      await book.change(id, (now) => ({
+        job: {
+          ...now,
+          isCompleting: false,
+          error: jobErrorOf(known, { fileIndex: null, isTransient: false, nowMs }),
+          errorCount: now.errorCount + 1,
+        },
+        files: done,
+        events: [{ kind: 'changed', previous: now.state, state: now.state }],
+      }))
+      throw error
+    }
+    await book.change(id, (now) => {
+      const edit = step(now, 'complete', { nowMs: clock.nowMs(), changes: { error: null } })
+      return edit === null ? null : { ...edit, files: done }
+    })
+    await this.#clean(id)
+  }
+
+  /** A whole part that is gone: somebody removed it. The file starts over, and the job is not complete. */
+  async #lost(id: JobId, file: JobFile): Promise<never> {
+    await this.#c.book.change(id, (job) => {
+      const after: JobFile = { ...file, state: 'waiting', bytesDone: 0, foundSha256: null, resource: null }
+      const edit = step(job, 'more-work', { nowMs: this.#c.clock.nowMs() })
+      return {
+        ...(edit ?? { job }),
+        job: { ...(edit ?? { job }).job, totals: withFile(job.totals, file, after) },
+        files: [after],
+      }
+    })
+    throw new ShorthaulError(
+      'SHORTHAUL_TARGET_UNWRITABLE',
+      `Cannot complete "${file.target}": what was fetched is gone; resume the job to fetch it again`,
+    )
+  }
+
+  async #clean(id: JobId): Promise<void> {
+    const { book, targets } = this.#c
+    const job = book.get(id)
+    if (!job || !isFinal(job.state) || job.isCleaned) return
+    await this.stopTurn(id)
+    for (const file of await book.files(id)) {
+      if (file.state !== 'delivered') await targets.discard(job, file)
+    }
+    await book.note(id, (now) => ({ job: { ...now, isCleaned: true } }))
+  }
+
+  async #refuse(id: JobId, error: unknown): Promise<void> {
+    const { book, clock } = this.#c
+    if (!isShorthaulError(error)) throw error
+    const nowMs = clock.nowMs()
+    const failure = jobErrorOf(error, { fileIndex: null, isTransient: false, nowMs })
+    await book.change(id, (job) =>
+      step(job, 'give-up', { nowMs, changes: { error: failure, errorCount: job.errorCount + 1 } }),
+    )
+  }
+
+  async #change(id: JobId, edit: (job: Job) => Edit | null): Promise<void> {
+    await this.#c.book.change(id, edit)
+  }
+
+  #spawn(work: () => Promise<void>): void {
+    const task = work()
+      .catch((err: unknown) => this.#log.error({ err }, 'work for a job failed'))
+      .finally(() => {
+        this.#tasks.delete(task)
+        this.look()
+      })
+    this.#tasks.add(task)
+  }
+}
+
+/** Its clocks run. */
+function isLimited({ state }: Job): boolean {
+  return state === 'queued' || isRunning(state) || state === 'transient-error'
+}
+
+/** All that the turn knew of is here; files may have been added meanwhile. */
+function afterDone(job: Job, { nowMs, seq }: { nowMs: number; seq: number }): Edit | null {
+  const isWhole = job.totals.doneCount === job.totals.fileCount
+  if (!isWhole) return step(job, 'preempt', { nowMs, changes: { queuedSeq: seq } })
+  return step(job, 'done', { nowMs, changes: { ...FORGIVEN } })
+}
+
+function withProgress(file: JobFile, progress: ReturnType<JobRun['progress']>[number]): JobFile {
+  const { bytesDone, bytesTotal, sources } = progress
+  return { ...file, bytesDone, bytesTotal, sources: inAll(file, { bytes: bytesDone, sources }) }
+}

@@ -1,0 +1,252 @@
+/**
+ * Jobs on disk: a level database of their own, in `<dataDir>/jobs/v1/`. Every change is one batch, fsynced: after a power
+ * cut a job is as it was before a change or after it.
+ *
+ *   m version                format
+ *   j job                    job (JSON)
+ *   f job index              one of its files (JSON)
+ *   e id                     event (JSON); the last MAX_EVENTS are kept
+ *   o id channel             notification that is not delivered yet (JSON)
+ *   i owner key              what a create with this idempotency key made (JSON)
+ *
+ * Numbers are big-endian, so that byte order is number order. Does not know what the changes mean.
+ */
+import { createHash } from 'node:crypto'
+import { mkdir, rename } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Logger } from 'pino'
+import type { Clock } from '../clock.ts'
+import { localIoError, ShorthaulError } from '../errors.ts'
+import { type Change, classifyIndexError, del, IndexDb, put } from '../store/index-db.ts'
+import type { KeyRange } from '../store/index-keys.ts'
+import type { Job, JobFile, JobId, JobOwner } from './job.ts'
+import type { JobEventRecord, NotifyChannel, OutboxEntry } from './job-events.ts'
+
+const FORMAT = 1
+const MAX_EVENTS = 10_000
+
+/** What was made under an idempotency key, and from what. */
+export interface Made {
+  readonly job: JobId
+  readonly requestSha256: string
+  readonly atMs: number
+}
+
+export interface JobBatch {
+  readonly job?: Job
+  readonly files?: readonly JobFile[]
+  readonly events?: readonly JobEventRecord[]
+  readonly outbox?: readonly OutboxEntry[]
+  readonly settled?: readonly OutboxEntry[]
+  /** With all its files; events stay. */
+  readonly forget?: { readonly id: JobId; readonly fileCount: number }
+  readonly made?: { readonly owner: JobOwner; readonly key: string; readonly value: Made }
+}
+
+export class JobDb {
+  readonly #db: IndexDb
+
+  private constructor(db: IndexDb) {
+    this.#db = db
+  }
+
+  /** @throws SHORTHAUL_STORE_IO, SHORTHAUL_STORE_VERSION */
+  static async open(components: { clock: Clock; log: Logger }, dataDir: string): Promise<JobDb> {
+    const directory = join(dataDir, 'jobs', 'v1')
+    try {
+      await mkdir(directory, { recursive: true, mode: 0o700 })
+    } catch (cause) {
+      throw localIoError('create', directory, cause, 'SHORTHAUL_STORE_IO')
+    }
+    const path = join(directory, 'db')
+    const db = await openOrSetAside(path, components)
+    const opened = new JobDb(db)
+    try {
+      await opened.#checkFormat(path)
+      return opened
+    } catch (error) {
+      await db.close()
+      throw error
+    }
+  }
+
+  /** All changes or none; durable when it returns, unless they may be lost (progress). */
+  async write(batch: JobBatch, options: { readonly isDurable?: boolean } = {}): Promise<void> {
+    await this.#db.write(changesOf(batch), { isDurable: options.isDurable ?? true })
+  }
+
+  async jobs(): Promise<Job[]> {
+    return this.#values<Job>(table('j'))
+  }
+
+  async files(job: JobId): Promise<JobFile[]> {
+    return this.#values<JobFile>(prefixed(key('f', job)))
+  }
+
+  /** In order, from `after` (not included) on. */
+  async filePage(job: JobId, { after, limit }: { after: number; limit: number }): Promise<JobFile[]> {
+    const keys = Array.from({ length: limit }, (_, at) => fileKey(job, after + 1 + at))
+    const found = await this.#db.getMany(keys)
+    return found.filter((value) => value !== undefined).map((value) => parse<JobFile>(value))
+  }
+
+  async file(job: JobId, index: number): Promise<JobFile | null> {
+    const value = await this.#db.get(fileKey(job, index))
+    return value === undefined ? null : parse<JobFile>(value)
+  }
+
+  /** Events with a higher id, in order, in pages. */
+  async *eventsAfter(id: number): AsyncGenerator<readonly JobEventRecord[]> {
+    const range = table('e')
+    for await (const page of this.#db.pages(range, { after: key('e', number48(id)), pageSize: 256 })) {
+      yield page.map(([, value]) => parse<JobEventRecord>(value))
+    }
+  }
+
+  /** Ids of the oldest event that is kept and of the newest; null when there was none yet. */
+  async eventRange(): Promise<{ readonly first: number; readonly last: number } | null> {
+    let first: number | null = null
+    let last = 0
+    for await (const page of this.#db.pages(table('e'))) {
+      for (const [found] of page) {
+        last = found.readUIntBE(1, 6)
+        first ??= last
+      }
+    }
+    return first === null ? null : { first, last }
+  }
+
+  async outbox(): Promise<OutboxEntry[]> {
+    return this.#values<OutboxEntry>(table('o'))
+  }
+
+  async made(owner: JobOwner, idempotencyKey: string): Promise<Made | null> {
+    const value = await this.#db.get(madeKey(owner, idempotencyKey))
+    return value === undefined ? null : parse<Made>(value)
+  }
+
+  /** Keys under which nothing can be asked for any more. */
+  async forgetMade(isOver: (made: Made) => boolean): Promise<void> {
+    const over: Change[] = []
+    for await (const page of this.#db.pages(table('i'))) {
+      for (const [found, value] of page) if (isOver(parse<Made>(value))) over.push(del(found))
+    }
+    await this.#db.write(over)
+  }
+
+  async close(): Promise<void> {
+    await this.#db.close()
+  }
+
+  async #values<T>(range: KeyRange): Promise<T[]> {
+    return (await this.#db.entries(range)).map(([, value]) => parse<T>(value))
+  }
+
+  async #checkFormat(path: string): Promise<void> {
+    const versionKey = key('m', Buffer.from('version'))
+    const found = await this.#db.get(versionKey)
+    if (found === undefined) {
+      await this.#db.write([put(versionKey, Buffer.from(JSON.stringify(FORMAT)))], { isDurable: true })
+      return
+    }
+    const format = parse<number>(found)
+    if (format === FORMAT) return
+    throw new ShorthaulError(
+      'SHORTHAUL_STORE_VERSION',
+      `Cannot use the jobs in "${path}": they have format ${format}, expected ${FORMAT}`,
+      { details: { path, found: format, expected: FORMAT } },
+    )
+  }
+}
+
+/**
+ * Jobs cannot be rebuilt from anything. A damaged database is kept for whoever can read it, said loudly, and does not
+ * stop an agent that has neighbours to serve.
+ */
+async function openOrSetAside(path: string, { clock, log }: { clock: Clock; log: Logger }): Promise<IndexDb> {
+  const onCorrupt = () => log.error({ path }, 'the database of the jobs is damaged')
+  try {
+    return await IndexDb.open(path, { onCorrupt })
+  } catch (error) {
+    if (classifyIndexError(error) !== 'corrupt') {
+      throw localIoError('open the jobs in', path, error, 'SHORTHAUL_STORE_IO')
+    }
+    const aside = `${path}.damaged-${clock.nowMs()}`
+    await rename(path, aside)
+    log.error({ err: error, path, aside }, 'the database of the jobs is damaged and was set aside: its jobs are lost')
+    return IndexDb.open(path, { onCorrupt })
+  }
+}
+
+function changesOf(batch: JobBatch): Change[] {
+  const { job, files = [], events = [], outbox = [], settled = [], forget, made } = batch
+  const changes: Change[] = []
+  if (job) changes.push(put(key('j', job.id), text(job)))
+  for (const file of files) {
+    if (job) changes.push(put(fileKey(job.id, file.index), text(file)))
+  }
+  for (const event of events) {
+    changes.push(put(key('e', number48(event.id)), text(event)))
+    if (event.id > MAX_EVENTS) changes.push(del(key('e', number48(event.id - MAX_EVENTS))))
+  }
+  for (const entry of outbox) changes.push(put(outboxKey(entry), text(entry)))
+  for (const entry of settled) changes.push(del(outboxKey(entry)))
+  if (forget) {
+    changes.push(del(key('j', forget.id)))
+    for (let index = 0; index < forget.fileCount; index++) changes.push(del(fileKey(forget.id, index)))
+  }
+  if (made) changes.push(put(madeKey(made.owner, made.key), text(made.value)))
+  return changes
+}
+
+function key(letter: string, ...parts: readonly (Uint8Array | JobId)[]): Buffer {
+  return Buffer.concat([
+    Buffer.from(letter, 'latin1'),
+    ...parts.map((part) => (typeof part === 'string' ? Buffer.from(part.replaceAll('-', ''), 'hex') : part)),
+  ])
+}
+
+function fileKey(job: JobId, index: number): Buffer {
+  const bytes = Buffer.alloc(4)
+  bytes.writeUInt32BE(index)
+  return key('f', job, bytes)
+}
+
+function outboxKey({ event, channel }: { readonly event: JobEventRecord; readonly channel: NotifyChannel }): Buffer {
+  return key('o', number48(event.id), Buffer.from(channel))
+}
+
+/** Hashed: of any length, whatever it is made of. */
+function madeKey(owner: JobOwner, idempotencyKey: string): Buffer {
+  return key(
+    'i',
+    createHash('sha256')
+      .update(`${owner.uid ?? owner.name}\0${idempotencyKey}`)
+      .digest(),
+  )
+}
+
+function number48(value: number): Buffer {
+  const bytes = Buffer.alloc(6)
+  bytes.writeUIntBE(value, 0, 6)
+  return bytes
+}
+
+function table(letter: string): KeyRange {
+  return prefixed(Buffer.from(letter, 'latin1'))
+}
+
+/** All keys that begin with `prefix`: none is longer by 40 bytes. */
+function prefixed(prefix: Buffer): KeyRange {
+  const lt = Buffer.concat([prefix, Buffer.alloc(40, 0xff)])
+  return { gte: prefix, lt }
+}
+
+function text(value: unknown): Buffer {
+  return Buffer.from(JSON.stringify(value))
+}
+
+/** We wrote it, under this format. */
+function parse<T>(value: Buffer): T {
+  return JSON.parse(value.toString('utf8')) as T
+}

@@ -1,0 +1,55 @@
+/** Where a job's files go: the only part of jobs/ that touches targets, behind an interface, because it may take another user's rights. */
+import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { stat } from 'node:fs/promises'
+import { localIoError, systemCode } from '../errors.ts'
+import { deliverStaged, discardStaged, PartFile, stagedPath } from '../transfer/part-file.ts'
+import type { Delivery } from '../transfer/request.ts'
+import type { Job, JobFile } from './job.ts'
+
+export interface JobTargets {
+  /** The part of a file, as an earlier turn left it. @throws SHORTHAUL_TARGET_UNWRITABLE, SHORTHAUL_DISK_FULL */
+  open(job: Job, file: JobFile): Promise<Delivery>
+  /**
+   * Gives a transferred file its name. Harmless when that was done already.
+   * @returns false when the part is gone, and the target is not what was transferred
+   * @throws SHORTHAUL_TARGET_UNWRITABLE
+   */
+  deliver(job: Job, file: JobFile): Promise<boolean>
+  /** Removes the part, if there is one. */
+  discard(job: Job, file: JobFile): Promise<void>
+}
+
+/** As the user that this process runs as. */
+export class OwnTargets implements JobTargets {
+  open(job: Job, file: JobFile): Promise<Delivery> {
+    return PartFile.openStaged(file.target, pathOf(job, file))
+  }
+
+  async deliver(job: Job, file: JobFile): Promise<boolean> {
+    if (await deliverStaged(file.target, pathOf(job, file))) return true
+    // After a crash between the rename and its record.
+    return file.foundSha256 !== null && (await hashOf(file)) === file.foundSha256
+  }
+
+  discard(job: Job, file: JobFile): Promise<void> {
+    return discardStaged(pathOf(job, file))
+  }
+}
+
+function pathOf(job: Job, file: JobFile): string {
+  return stagedPath(file.target, { id: job.id, index: file.index })
+}
+
+async function hashOf({ target, bytesTotal }: JobFile): Promise<string | null> {
+  try {
+    const found = await stat(target)
+    if (!found.isFile() || (bytesTotal !== null && found.size !== bytesTotal)) return null
+    const hash = createHash('sha256')
+    for await (const chunk of createReadStream(target)) hash.update(chunk as Buffer)
+    return hash.digest('hex')
+  } catch (cause) {
+    if (systemCode(cause) === 'ENOENT') return null
+    throw localIoError('read', target, cause, 'SHORTHAUL_TARGET_UNWRITABLE')
+  }
+}

@@ -1,0 +1,589 @@
+/**
+ * Jobs: transfers that are handed over and forgotten, and survive everything but being cancelled. Opens book, engine and
+ * outbox, and says who may do what: a user their own, an administrator everything.
+ *
+ * The doing is in engine.ts, the records in job-book.ts.
+ */
+import { createHash, randomUUID } from 'node:crypto'
+import type { Logger } from 'pino'
+import type { Clock, Random } from '../clock.ts'
+import { ShorthaulError } from '../errors.ts'
+import { JobEngine, type JobEngineOptions, type Surroundings } from './engine.ts'
+import { EventStream } from './event-stream.ts'
+import { type Job, type JobFile, type JobId, type JobOwner, type JobSettings, totalsOf, withFile } from './job.ts'
+import { type Edit, JobBook } from './job-book.ts'
+import type { JobEventBody } from './job-events.ts'
+import type { FetchForJob } from './job-run.ts'
+import type { JobTargets } from './job-targets.ts'
+import type {
+  CompleteResult,
+  FileOrder,
+  FilePatch,
+  JobEventOptions,
+  JobFilePage,
+  JobListOptions,
+  JobOrder,
+  JobPage,
+  JobPatch,
+  JobProgress,
+  JobStreamEvent,
+  JobsApi,
+  JobView,
+} from './jobs-api.ts'
+import { checkSecrets, checkSettings, filesOf, type OrderRules, patchedFile } from './orders.ts'
+import { isFinal, type JobEvent, transition } from './states.ts'
+import { FORGIVEN, step } from './steps.ts'
+import { Vault } from './vault.ts'
+
+/** Who asks. */
+export interface Caller extends JobOwner {
+  /** May see and change everybody's jobs. */
+  readonly isAdmin: boolean
+}
+
+export interface JobsComponents {
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Logger
+  readonly fetch: FetchForJob
+  readonly targets: JobTargets
+  readonly surroundings: Surroundings
+}
+
+export interface JobsOptions extends JobEngineOptions {
+  readonly dataDir: string
+  readonly maxPerUser: number
+  readonly maxFilesPerJob: number
+  readonly commandDirs: readonly string[]
+  /** For what an order leaves out. */
+  readonly defaults: Pick<JobSettings, 'minRetryDelayMs' | 'noProgressTimeoutMs' | 'maxTransferTimeMs'>
+}
+
+const MAX_PAGE = 1000
+const DEFAULT_PAGE = 100
+
+export class Jobs {
+  readonly #c: JobsComponents
+  readonly #o: JobsOptions
+  readonly #book: JobBook
+  readonly #vault: Vault
+  readonly #engine: JobEngine
+  readonly #stream: EventStream
+
+  private constructor(
+    components: JobsComponents,
+    options: JobsOptions,
+    opened: { book: JobBook; vault: Vault; engine: JobEngine; stream: EventStream },
+  ) {
+    this.#c = components
+    this.#o = options
+    this.#book = opened.book
+    this.#vault = opened.vault
+    this.#engine = opened.engine
+    this.#stream = opened.stream
+  }
+
+  /** Opens the jobs of a data directory and goes on with them. @throws SHORTHAUL_STORE_IO, SHORTHAUL_STORE_VERSION */
+  static async open(components: JobsComponents, options: JobsOptions): Promise<Jobs> {
+    const { clock, random, fetch, targets, surroundings } = components
+    const log = components.log.child({ module: 'jobs' })
+    const vault = await Vault.open(options.dataDir)
+    const stream: EventStream = new EventStream({ clock })
+    const book: JobBook = await JobBook.open(
+      {
+        clock,
+        log,
+        listeners: {
+          onEvent: () => {
+            stream.push()
+            engine.look()
+          },
+          onOutbox: () => {},
+        },
+      },
+      options.dataDir,
+    )
+    const engine: JobEngine = new JobEngine({ clock, random, log, book, vault, fetch, targets, surroundings }, options)
+    try {
+      await engine.start()
+    } catch (error) {
+      await book.close()
+      throw error
+    }
+    return new Jobs({ ...components, log }, options, { book, vault, engine, stream })
+  }
+
+  /** What this caller can do. */
+  as(caller: Caller): JobsApi {
+    return {
+      create: (order) => this.#create(order, caller),
+      addFiles: (id, files) => this.#addFiles(id, files, caller),
+      list: async (options = {}) => this.#list(options, caller),
+      get: async (id) => this.#view(this.#mine(id, caller)),
+      files: (id, options = {}) => this.#files(id, options, caller),
+      set: (id, patch) => this.#set(id, patch, caller),
+      setFile: (id, index, patch) => this.#setFile(id, { index, patch }, caller),
+      replacePrefix: (id, prefix) => this.#replacePrefix(id, prefix, caller),
+      suspend: (id) => this.#suspend(id, caller),
+      resume: (id) => this.#resume(id, caller),
+      cancel: (id) => this.#cancel(id, caller),
+      complete: (id) => this.#complete(id, caller),
+      takeOwnership: (id) => this.#takeOwnership(id, caller),
+      events: (options) => this.#events(options, caller),
+    }
+  }
+
+  /** For `status`. */
+  counts(): Readonly<Record<Job['state'], number>> {
+    const counts = {
+      queued: 0,
+      connecting: 0,
+      transferring: 0,
+      suspended: 0,
+      error: 0,
+      'transient-error': 0,
+      transferred: 0,
+      acknowledged: 0,
+      cancelled: 0,
+    }
+    for (const { state } of this.#book.jobs()) counts[state]++
+    return counts
+  }
+
+  /** Jobs stop where they are, and go on when they are opened again. Idempotent. */
+  async close(): Promise<void> {
+    this.#stream.close()
+    await this.#engine.close()
+    await this.#book.close()
+  }
+
+  async #create(order: JobOrder, caller: Caller): Promise<JobView> {
+    const {
+      files: fileOrders = [],
+      isStarted = fileOrders.length > 0,
+      idempotencyKey,
+      headers,
+      webhookSecret,
+      ...settings
+    } = order
+    const rules = this.#rules(caller)
+    checkSettings(settings, rules)
+    checkSecrets(order)
+    const requestSha256 = createHash('sha256').update(JSON.stringify(order)).digest('hex')
+    const owner: JobOwner = { uid: caller.uid, name: caller.name }
+    if (idempotencyKey !== undefined) {
+      const made = await this.#book.made(owner, idempotencyKey)
+      const job = made ? this.#book.get(made.job) : null
+      if (made && made.requestSha256 !== requestSha256) {
+        throw new ShorthaulError('SHORTHAUL_CONFLICT', 'Cannot create the job: its idempotency key made another one')
+      }
+      if (job) return this.#view(job)
+    }
+    const files = filesOf(fileOrders, { firstIndex: 0, others: [], rules })
+    this.#checkFileCount(files.length)
+    const id = randomUUID() as JobId // the only place where one is made
+    const nowMs = this.#c.clock.nowMs()
+    const job: Job = {
+      name: files[0] ? nameOf(files[0]) : 'job',
+      description: '',
+      priority: 'normal',
+      proxy: 'auto',
+      usePeers: true,
+      useOrigin: true,
+      originMaxBytesPerSec: null,
+      ...this.#o.defaults,
+      deadlineAtMs: null,
+      costPolicy: null,
+      notify: { command: null, webhookUrl: null, events: ['transferred', 'error'] },
+      autoComplete: false,
+      ...given(settings),
+      id,
+      type: 'download',
+      owner,
+      state: isStarted && files.length > 0 ? 'queued' : 'suspended',
+      sealed: this.#vault.seal({ headers: headers ?? [], webhookSecret: webhookSecret ?? null }, id),
+      headerNames: (headers ?? []).map(([name]) => name),
+      createdAtMs: nowMs,
+      modifiedAtMs: nowMs,
+      transferredAtMs: null,
+      endedAtMs: null,
+      totals: totalsOf(files),
+      errorCount: 0,
+      retryAtMs: null,
+      transferTimeMs: 0,
+      ...FORGIVEN,
+      isCompleting: false,
+      isCleaned: false,
+      queuedSeq: this.#book.nextQueuedSeq(),
+    }
+    const events: JobEventBody[] = [{ kind: 'created', previous: null, state: job.state }]
+    const added = await this.#book.add(
+      { job, files, events, ...(idempotencyKey === undefined ? {} : { made: { key: idempotencyKey, requestSha256 } }) },
+      () => this.#checkJobCount(caller),
+    )
+    return this.#view(added)
+  }
+
+  async #addFiles(id: JobId, orders: readonly FileOrder[], caller: Caller): Promise<JobView> {
+    this.#alive(id, caller)
+    const rules = this.#rules(caller)
+    const job = await this.#book.changeFiles(id, (now, others) => {
+      const files = filesOf(orders, { firstIndex: now.totals.fileCount, others, rules })
+      this.#checkFileCount(now.totals.fileCount + files.length)
+      const edit = this.#stepped(now, 'more-work', { idleMs: 0, totals: totalsOf([...others, ...files]) })
+      const { state } = edit.job
+      return { ...edit, files, events: [...(edit.events ?? []), { kind: 'files-added', previous: state, state }] }
+    })
+    return this.#viewOf(job, id)
+  }
+
+  #list({ states, allUsers = false, after, limit = DEFAULT_PAGE }: JobListOptions, caller: Caller): JobPage {
+    if (allUsers) mustBeAdmin(caller)
+    const size = pageSize(limit)
+    const seen = this.#book
+      .all()
+      .filter(
+        (job) => (allUsers || isOwnedBy(job, caller)) && (states ? states.includes(job.state) : !isFinal(job.state)),
+      )
+    // By the order of creation: a job that was forgotten meanwhile leaves the page where it was.
+    const last = after === undefined ? null : this.#book.get(after)
+    if (after !== undefined && last === null) throw unknownJob(after)
+    const start = last === null ? 0 : seen.findIndex((job) => isAfter(job, last))
+    const page = start === -1 ? [] : seen.slice(start, start + size)
+    const hasMore = start !== -1 && start + size < seen.length
+    return { jobs: page.map((job) => this.#view(job)), next: hasMore ? (page.at(-1)?.id ?? null) : null }
+  }
+
+  async #files(id: JobId, options: { after?: number; limit?: number }, caller: Caller): Promise<JobFilePage> {
+    const job = this.#mine(id, caller)
+    const after = options.after ?? -1
+    const limit = pageSize(options.limit ?? MAX_PAGE)
+    const files = await this.#book.filePage(id, {
+      after,
+      limit: Math.min(limit, Math.max(0, job.totals.fileCount - after - 1)),
+    })
+    const last = files.at(-1)?.index ?? after
+    return {
+      files: files.map((file) => this.#engine.liveFile(id, file)),
+      next: last + 1 < job.totals.fileCount && files.length > 0 ? last : null,
+    }
+  }
+
+  async #set(id: JobId, patch: JobPatch, caller: Caller): Promise<JobView> {
+    const before = this.#alive(id, caller)
+    const { headers, webhookSecret, ...settings } = patch
+    checkSettings(settings, this.#rules(caller))
+    checkSecrets(patch)
+    const isTurnAffected = TURN_SETTINGS.some((key) => patch[key] !== undefined)
+    const job = await this.#book.change(id, (now) => {
+      this.#mustLive(now)
+      const old = headers === undefined || webhookSecret === undefined ? this.#vault.open(now.sealed, id) : null
+      const secrets = {
+        headers: headers ?? old?.headers ?? [],
+        webhookSecret: webhookSecret === undefined ? (old?.webhookSecret ?? null) : webhookSecret,
+      }
+      return {
+        job: {
+          ...now,
+          ...given(settings),
+          sealed: this.#vault.seal(secrets, id),
+          headerNames: secrets.headers.map(([name]) => name),
+          modifiedAtMs: this.#c.clock.nowMs(),
+          idleMs: 0,
+        },
+        events: [{ kind: 'changed', previous: now.state, state: now.state }],
+      }
+    })
+    // What runs goes by what was the case when its turn began.
+    if (isTurnAffected && before.state !== 'suspended') await this.#engine.stopTurn(id)
+    return this.#viewOf(job, id)
+  }
+
+  async #setFile(id: JobId, { index, patch }: { index: number; patch: FilePatch }, caller: Caller): Promise<JobFile> {
+    const job = this.#alive(id, caller)
+    const before = await this.#book.file(id, index)
+    if (before === null) throw unknownFile(job, index)
+    await this.#pausing(id, async () => {
+      if (patch.target !== undefined && patch.target !== before.target) await this.#c.targets.discard(job, before)
+      await this.#patchFiles(id, (file) => (file.index === index ? patch : null), caller)
+    })
+    return (await this.#book.file(id, index)) ?? before
+  }
+
+  async #replacePrefix(id: JobId, { from, to }: { from: string; to: string }, caller: Caller): Promise<number> {
+    this.#alive(id, caller)
+    if (from === '') throw new ShorthaulError('SHORTHAUL_USAGE', 'Cannot replace a prefix of nothing')
+    let count = 0
+    await this.#pausing(id, async () => {
+      const patch = ({ url }: JobFile) => (url.startsWith(from) ? { url: to + url.slice(from.length) } : null)
+      count = await this.#patchFiles(id, patch, caller)
+    })
+    return count
+  }
+
+  /** @returns how many were changed */
+  async #patchFiles(id: JobId, patchOf: (file: JobFile) => FilePatch | null, caller: Caller): Promise<number> {
+    const rules = this.#rules(caller)
+    let count = 0
+    await this.#book.changeFiles(id, (now, files) => {
+      const changed: JobFile[] = []
+      let { totals } = now
+      for (const file of files) {
+        const patch = patchOf(file)
+        if (patch === null) continue
+        if (file.state === 'delivered') throw wrongState(now, 'change a file that has its name already')
+        let after = patchedFile(file, patch, rules)
+        // Its part stood beside the old target, and was removed.
+        if (after.target !== file.target)
+          after = { ...after, state: 'waiting', bytesDone: 0, resource: null, foundSha256: null }
+        if (files.some((other) => other.index !== file.index && other.target === after.target)) {
+          throw new ShorthaulError(
+            'SHORTHAUL_USAGE',
+            `Cannot use "${after.target}": another file of the job goes there`,
+          )
+        }
+        totals = withFile(totals, file, after)
+        changed.push(after)
+      }
+      count = changed.length
+      if (count === 0) return null
+      const edit = this.#stepped(now, 'more-work', { totals, idleMs: 0 })
+      const { state } = edit.job
+      return { ...edit, files: changed, events: [...(edit.events ?? []), { kind: 'changed', previous: state, state }] }
+    })
+    return count
+  }
+
+  async #suspend(id: JobId, caller: Caller): Promise<JobView> {
+    const job = await this.#step(id, 'suspend', caller)
+    await this.#engine.stopTurn(id)
+    return this.#viewOf(job, id)
+  }
+
+  async #resume(id: JobId, caller: Caller): Promise<JobView> {
+    const { totals } = this.#alive(id, caller)
+    if (totals.fileCount === 0) {
+      throw new ShorthaulError('SHORTHAUL_JOB_STATE', 'Cannot resume the job: it has no files; add one first', {
+        details: { job: id, state: 'suspended', isEmpty: true },
+      })
+    }
+    const job = await this.#step(id, 'resume', caller)
+    return this.#viewOf(job, id)
+  }
+
+  async #cancel(id: JobId, caller: Caller): Promise<JobView> {
+    const job = await this.#step(id, 'cancel', caller)
+    await this.#engine.stopTurn(id)
+    this.#engine.clean(id)
+    return this.#viewOf(job, id)
+  }
+
+  async #complete(id: JobId, caller: Caller): Promise<CompleteResult> {
+    const before = this.#mine(id, caller)
+    if (transition(before.state, 'complete') === null) throw wrongState(before, 'complete')
+    await this.#engine.complete(id)
+    const job = this.#mine(id, caller)
+    const files = await this.#book.files(id)
+    const deliveredCount = files.filter(({ state }) => state === 'delivered').length
+    return { job: this.#view(job), deliveredCount, abandonedCount: files.length - deliveredCount }
+  }
+
+  async #takeOwnership(id: JobId, caller: Caller): Promise<JobView> {
+    mustBeAdmin(caller)
+    const before = this.#alive(id, caller)
+    await this.#pausing(id, async () => {
+      // The parts belong to the one whose job it was: what is whole comes again from the cache.
+      for (const file of await this.#book.files(id)) {
+        if (file.state !== 'delivered') await this.#c.targets.discard(before, file)
+      }
+      await this.#book.changeFiles(id, (now, files) => {
+        const after = files.map((file) =>
+          file.state === 'delivered'
+            ? file
+            : { ...file, state: 'waiting' as const, bytesDone: 0, resource: null, foundSha256: null },
+        )
+        const edit = this.#stepped(now, 'more-work', {
+          owner: { uid: caller.uid, name: caller.name },
+          // What another user set must neither be sent nor run in the name of this one.
+          sealed: null,
+          headerNames: [],
+          notify: { ...now.notify, command: null },
+          totals: totalsOf(after),
+          idleMs: 0,
+        })
+        const { state } = edit.job
+        return { ...edit, files: after, events: [...(edit.events ?? []), { kind: 'changed', previous: state, state }] }
+      })
+    })
+    return this.#view(this.#mine(id, caller))
+  }
+
+  async *#events(options: JobEventOptions, caller: Caller): AsyncGenerator<JobStreamEvent> {
+    const { after, job, allUsers = false, hasProgress = false, signal } = options
+    if (allUsers) mustBeAdmin(caller)
+    const isWanted = (event: { readonly job: JobId; readonly owner: JobOwner }) =>
+      (job === undefined || event.job === job) && (allUsers || isSameUser(event.owner, caller))
+    for await (const event of this.#stream.read({
+      signal,
+      from: Math.min(after ?? Number.POSITIVE_INFINITY, this.#book.eventIds.last),
+      past: (id) => this.#book.eventsAfter(id),
+      ...(hasProgress ? { progress: () => this.#progress(isWanted) } : {}),
+    })) {
+      if (event.kind === 'progress' || isWanted(event)) yield event
+    }
+  }
+
+  #progress(isWanted: (event: { job: JobId; owner: JobOwner }) => boolean): JobProgress[] {
+    const events: JobProgress[] = []
+    for (const job of this.#book.jobs()) {
+      if (!this.#engine.hasTurn(job.id) || !isWanted({ job: job.id, owner: job.owner })) continue
+      const { bytesDone, bytesTotal, unknownLengthCount, doneCount, fileCount } = this.#engine.totals(job)
+      const bytesPerSec = this.#engine.bytesPerSec(job.id)
+      events.push({
+        kind: 'progress',
+        job: job.id,
+        bytesDone,
+        bytesTotal,
+        unknownLengthCount,
+        doneCount,
+        fileCount,
+        bytesPerSec,
+      })
+    }
+    return events
+  }
+
+  /** Does something with the job's files while it has no turn, and lets it go on. */
+  async #pausing(id: JobId, work: () => Promise<void>): Promise<void> {
+    await this.#engine.pause(id, work)
+  }
+
+  async #step(id: JobId, event: JobEvent, caller: Caller): Promise<Job | null> {
+    this.#mine(id, caller)
+    return this.#book.change(id, (now) => {
+      const isGoingOn = event === 'resume' && now.state !== 'queued' && transition(now.state, event) === 'queued'
+      return this.#stepped(now, event, {
+        idleMs: 0,
+        ...(isGoingOn ? { ...FORGIVEN, queuedSeq: this.#book.nextQueuedSeq() } : {}),
+      })
+    })
+  }
+
+  #stepped(job: Job, event: JobEvent, changes: Partial<Job>): Edit {
+    if (job.isCompleting) throw wrongState(job, `${event} it while its files get their names`)
+    const edit = step(job, event, { nowMs: this.#c.clock.nowMs(), changes })
+    if (edit === null) throw wrongState(job, event)
+    return edit
+  }
+
+  /** @throws SHORTHAUL_JOB_NOT_FOUND; another user's job is not there either */
+  #mine(id: JobId, caller: Caller): Job {
+    const job = this.#book.get(id)
+    if (job === null || !(caller.isAdmin || isOwnedBy(job, caller))) throw unknownJob(id)
+    return job
+  }
+
+  #alive(id: JobId, caller: Caller): Job {
+    const job = this.#mine(id, caller)
+    this.#mustLive(job)
+    return job
+  }
+
+  #mustLive(job: Job): void {
+    if (isFinal(job.state)) throw wrongState(job, 'change')
+  }
+
+  #rules({ uid, name }: Caller): OrderRules {
+    return {
+      mayReadFiles: this.#c.surroundings.isOwn({ owner: { uid, name } }),
+      commandDirs: this.#o.commandDirs,
+    }
+  }
+
+  #checkJobCount(caller: Caller): void {
+    const { maxPerUser } = this.#o
+    let count = 0
+    for (const job of this.#book.jobs()) if (!isFinal(job.state) && isOwnedBy(job, caller)) count++
+    if (count < maxPerUser) return
+    throw new ShorthaulError(
+      'SHORTHAUL_JOB_LIMIT',
+      `Cannot create the job: ${caller.name} has ${count}, expected at most ${maxPerUser}`,
+    )
+  }
+
+  #checkFileCount(count: number): void {
+    const { maxFilesPerJob } = this.#o
+    if (count <= maxFilesPerJob) return
+    throw new ShorthaulError(
+      'SHORTHAUL_JOB_LIMIT',
+      `Cannot take ${count} files into one job, expected at most ${maxFilesPerJob}`,
+    )
+  }
+
+  #viewOf(job: Job | null, id: JobId): JobView {
+    if (job === null) throw unknownJob(id)
+    return this.#view(this.#book.get(id) ?? job)
+  }
+
+  #view(job: Job): JobView {
+    const { sealed, stalledMs, idleMs, isCompleting, isCleaned, queuedSeq, attempt, ...seen } = job
+    return {
+      ...seen,
+      totals: this.#engine.totals(job),
+      bytesPerSec: this.#engine.bytesPerSec(job.id),
+      reason: this.#engine.why(job),
+    }
+  }
+}
+
+/** What a turn reads once, when it begins. */
+const TURN_SETTINGS = ['priority', 'proxy', 'usePeers', 'useOrigin', 'originMaxBytesPerSec', 'headers'] as const
+
+/** Without the keys that were given as undefined. */
+function given<T extends object>(settings: T): T {
+  return Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined)) as T
+}
+
+function nameOf({ url }: JobFile): string {
+  const segment = new URL(url).pathname.split('/').at(-1) ?? ''
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what must not get into a name
+  const name = segment.replace(/[\u0000-\u001f\u007f]/g, '').slice(0, 200)
+  return name === '' ? new URL(url).hostname || 'job' : name
+}
+
+function isOwnedBy(job: Job, caller: JobOwner): boolean {
+  return isSameUser(job.owner, caller)
+}
+
+function isSameUser(one: JobOwner, other: JobOwner): boolean {
+  return one.uid === null ? one.name === other.name : one.uid === other.uid
+}
+
+function isAfter(job: Job, last: Job): boolean {
+  return job.createdAtMs > last.createdAtMs || (job.createdAtMs === last.createdAtMs && job.id > last.id)
+}
+
+function pageSize(limit: number): number {
+  if (Number.isSafeInteger(limit) && limit >= 1 && limit <= MAX_PAGE) return limit
+  throw new ShorthaulError('SHORTHAUL_USAGE', `Cannot list ${limit} at a time, expected 1 to ${MAX_PAGE}`)
+}
+
+function mustBeAdmin({ name, isAdmin }: Caller): void {
+  if (!isAdmin) throw new ShorthaulError('SHORTHAUL_FORBIDDEN', `Cannot do this as ${name}: only an administrator may`)
+}
+
+function unknownJob(id: JobId): ShorthaulError {
+  return new ShorthaulError('SHORTHAUL_JOB_NOT_FOUND', `Cannot find job ${id}`, { details: { job: id } })
+}
+
+function unknownFile({ id }: Job, index: number): ShorthaulError {
+  return new ShorthaulError('SHORTHAUL_JOB_NOT_FOUND', `Cannot find file ${index} of job ${id}`, {
+    details: { job: id, index },
+  })
+}
+
+function wrongState({ id, state }: Job, what: string): ShorthaulError {
+  return new ShorthaulError('SHORTHAUL_JOB_STATE', `Cannot ${what} job ${id}: it is ${state}`, {
+    details: { job: id, state },
+  })
+}
