@@ -9,13 +9,20 @@ import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
 import type { Cap, CapReason } from './caps.ts'
 import type { GateCode } from './cost.ts'
-import type { DelayView } from './delay-estimator.ts'
 import { DelayMonitor, type DelayProbe } from './delay-monitor.ts'
 import type { DirectionView } from './foreground-meter.ts'
 import type { HostMeter } from './host-meter.ts'
 import { Pacer } from './pacer.ts'
 import { GOVERNED, type GovernedPriority, PRIORITIES, type Priority } from './priority.ts'
-import { type LocalTraffic, WAN_LEVELS, type WanDecision, WanLaw, type WanPhase, type WanSample } from './wan-law.ts'
+import {
+  isUserHere,
+  type LocalTraffic,
+  WAN_LEVELS,
+  type WanDecision,
+  WanLaw,
+  type WanPhase,
+  type WanSample,
+} from './wan-law.ts'
 import { isUserAmong, leadOf, shareOf, topPriority, type WanReport, type WanUser } from './wan-shares.ts'
 
 const TICK_MS = 50
@@ -305,7 +312,7 @@ export class WanGovernor {
       isUserElsewhere: isUserAmong(others) || this.#demand.foreground > 0,
     }
     const decision = this.#law.step(sample)
-    // Enough to let the law decide again: recorded traces are its tests.
+    // Enough to let the law decide again, away from the line.
     this.#c.log.trace({ sample, decision }, 'wan')
     if (decision.isRebase) this.#delay.rebase()
     if (decision.isReset) this.#delay.reset()
@@ -385,7 +392,7 @@ export class WanGovernor {
       readBytesPerSec: read,
       arrivedBytesPerSec: this.#host?.wanReceivedBytesPerSec ?? read,
       isLimited: this.#isLimited(),
-      isUserHere: this.#isUserHere(),
+      isUserHere: isUserHere(this.#local()),
       law: this.#law.state,
     }
   }
@@ -415,14 +422,6 @@ export class WanGovernor {
     // More than the line gives cannot have come over it: somebody copies from another machine here.
     const isLan = capacityBytesPerSec !== null && view.foregroundBytesPerSec > 1.25 * capacityBytesPerSec
     return { ...view, peakBytesPerSec: capacityBytesPerSec ?? view.peakBytesPerSec, isActive: view.isActive && !isLan }
-  }
-
-  #isUserHere(): boolean {
-    const local = this.#local()
-    if (local === null || !local.isActive) return false
-    return (
-      local.foregroundBytesPerSec > 0.1 * local.peakBytesPerSec && local.totalBytesPerSec > 0.8 * local.peakBytesPerSec
-    )
   }
 
   #isLimited(): boolean {
@@ -476,5 +475,3 @@ const WHY: Readonly<Record<WanDecision['why'], string>> = {
   'user-here': 'somebody on this machine uses the line',
   'user-elsewhere': 'a person in the branch waits for something',
 }
-
-export type { DelayView }

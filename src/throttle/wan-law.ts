@@ -49,7 +49,7 @@ const STARTUP_LEAD_FACTOR = 2.2
 const OVERSHOT_RATIO = 0.4
 const OVERSHOT_NOISE_FACTOR = 1.3
 /** From here on a late answer alone proves nothing. */
-const NOISY_MS = 5
+const DOUBTFUL_NOISE_MS = 5
 /** What arrives, of what is read, when others take from our part. */
 const LOSING_RATIO = 0.95
 const SURELY_HOT_MS = 500
@@ -155,6 +155,13 @@ export interface WanDecision extends WanState {
   readonly isRebase: boolean
   /** The estimator is to forget the path. */
   readonly isReset: boolean
+}
+
+/** Somebody on this machine has a good part of a line that is nearly full. */
+export function isUserHere(local: LocalTraffic | null): boolean {
+  if (local === null || !local.isActive) return false
+  const { foregroundBytesPerSec, totalBytesPerSec, peakBytesPerSec } = local
+  return totalBytesPerSec > 0.8 * peakBytesPerSec && foregroundBytesPerSec > 0.1 * peakBytesPerSec
 }
 
 export class WanLaw {
@@ -413,8 +420,9 @@ export class WanLaw {
     }
     if (nowMs < probe.untilMs) return
     const found = bytesPerSec.last200Ms
-    this.#endProbe(nowMs, found > PROBE_FOUND * capacity)
-    if (found > PROBE_FOUND * capacity) {
+    const isFaster = found > PROBE_FOUND * capacity
+    this.#endProbe(nowMs, isFaster)
+    if (isFaster) {
       const step = 1 + (probe.step - 1) * PROBE_STEP_GROWTH
       this.#capacity = found
       if (step <= MAX_PROBE_STEP) this.#startProbe(sample, step, found)
@@ -495,7 +503,6 @@ export class WanLaw {
       }
       this.#rate = Math.max(this.#rate, RAMP_FROM_RATIO * this.#capacity)
       this.#enter('ramp', nowMs)
-      return false
     }
     return false
   }
@@ -541,10 +548,7 @@ export class WanLaw {
 
   /** Somebody uses the line so much that nothing is left for us, or waits for it. */
   #isUserThere({ local, isUserElsewhere }: WanSample): boolean {
-    if (isUserElsewhere) return true
-    if (local === null || !local.isActive) return false
-    const { foregroundBytesPerSec, totalBytesPerSec, peakBytesPerSec } = local
-    return totalBytesPerSec > 0.8 * peakBytesPerSec && foregroundBytesPerSec > 0.1 * peakBytesPerSec
+    return isUserElsewhere || isUserHere(local)
   }
 
   #target({ delay }: Pick<WanSample, 'delay'>): number {
@@ -570,7 +574,7 @@ export class WanLaw {
       return false
     }
     this.#hotSinceMs ??= nowMs
-    if (delay.noiseMs < NOISY_MS || arrivedBytesPerSec === null) return true
+    if (delay.noiseMs < DOUBTFUL_NOISE_MS || arrivedBytesPerSec === null) return true
     return arrivedBytesPerSec < LOSING_RATIO * bytesPerSec.last200Ms || nowMs - this.#hotSinceMs > SURELY_HOT_MS
   }
 
