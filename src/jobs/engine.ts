@@ -70,6 +70,8 @@ interface Turn {
 const RUNNING_LOOK_MS = 1000
 /** Progress on disk is for people after a crash: the parts themselves say what is here. */
 const NOTE_MS = 5000
+/** After a full disk, say. */
+const COMPLETE_AGAIN_MS = 15_000
 const NETWORK_LOOK_MS = 2000
 const HOUR_MS = 3_600_000
 
@@ -82,6 +84,8 @@ export class JobEngine {
   readonly #retries = new Map<JobId, { readonly sinceMs: number; readonly dueMs: number }>()
   readonly #delivering = new Map<JobId, Promise<void>>()
   readonly #paused = new Map<JobId, number>()
+  /** Jobs that are to be completed without being asked; monotonic. */
+  readonly #completionDueMs = new Map<JobId, number>()
   readonly #stop = new AbortController()
   readonly #tasks = new Set<Promise<void>>()
   #loop: Promise<void> = Promise.resolve()
@@ -98,20 +102,18 @@ export class JobEngine {
     this.#hourlyAtMs = components.clock.monotonicMs()
   }
 
-  /** Puts in order what a crash left, and begins. */
-  async start(): Promise<void> {
+  /** Takes up what an earlier agent left, and begins. */
+  start(): void {
     const { book, clock } = this.#c
     for (const job of book.all()) {
-      if (isRunning(job.state)) {
-        await book.change(job.id, (now) => step(now, 'restart', { nowMs: clock.nowMs() }))
-      } else if (job.state === 'transient-error') {
+      if (job.state === 'transient-error') {
         // The wall clock may have been set meanwhile: never longer than any pause of ours.
         const leftMs = Math.min(Math.max(0, (job.retryAtMs ?? 0) - clock.nowMs()), this.#o.maxRetryDelayMs)
         this.#retryIn(job.id, leftMs)
       }
-      if (isFinal(job.state) && !job.isCleaned) this.#spawn(() => this.#clean(job.id))
+      if (isFinal(job.state) && !job.isCleaned) this.clean(job.id)
       const isOwed = job.isCompleting || (job.state === 'transferred' && job.autoComplete && job.error === null)
-      if (isOwed) this.#spawn(() => this.#completeByItself(job.id))
+      if (isOwed) this.#completeLater(job.id, 0)
     }
     this.#loop = this.#run()
   }
@@ -245,8 +247,9 @@ export class JobEngine {
       await this.#hourly(nowMs - this.#hourlyAtMs)
       this.#hourlyAtMs = nowMs
     }
+    await this.#takeUpOrphans()
     await this.#lookAtNetwork()
-    looks.push(await this.#retryWhatIsDue())
+    looks.push(await this.#retryWhatIsDue(), this.#completeWhatIsDue())
     looks.push(await this.#enforceLimits())
     looks.push(this.#giveTurns())
     if (this.#turns.size > 0) {
@@ -254,6 +257,36 @@ export class JobEngine {
       await this.#noteProgress()
     }
     return Math.max(1, Math.min(...looks))
+  }
+
+  /** Jobs that look as if they ran, and do not: of an agent that crashed, or whose end of a turn could not be recorded. */
+  async #takeUpOrphans(): Promise<void> {
+    const { book, clock } = this.#c
+    for (const job of [...book.jobs()]) {
+      if (!isRunning(job.state) || this.#turns.has(job.id)) continue
+      await book.change(job.id, (now) =>
+        this.#turns.has(job.id) ? null : step(now, 'restart', { nowMs: clock.nowMs() }),
+      )
+    }
+  }
+
+  #completeLater(id: JobId, delayMs: number): void {
+    this.#completionDueMs.set(id, this.#c.clock.monotonicMs() + delayMs)
+    this.look()
+  }
+
+  #completeWhatIsDue(): number {
+    const nowMs = this.#c.clock.monotonicMs()
+    let nextMs = Number.POSITIVE_INFINITY
+    for (const [id, dueMs] of this.#completionDueMs) {
+      if (dueMs > nowMs) {
+        nextMs = Math.min(nextMs, dueMs - nowMs)
+        continue
+      }
+      this.#completionDueMs.delete(id)
+      this.#spawn(() => this.#completeByItself(id))
+    }
+    return nextMs
   }
 
   #giveTurns(): number {
@@ -331,7 +364,7 @@ export class JobEngine {
     let delayMs = 0
     try {
       const job = await book.change(id, (before) => {
-        const noted = this.#noted(before, turn)
+        const noted = this.#noted(before, turn, { isEnd: true })
         if (!isRunning(noted.job.state)) return noted
         const { job, files } = noted
         const edit = (found: Edit | null): Edit => ({ ...(found ?? { job }), ...(files ? { files } : {}) })
@@ -348,7 +381,7 @@ export class JobEngine {
         return edit(step(job, 'fail', { nowMs, changes: { ...changes, retryAtMs: nowMs + delayMs } }))
       })
       if (job?.state === 'transient-error') this.#retryIn(id, delayMs)
-      if (job?.state === 'transferred' && job.autoComplete) this.#spawn(() => this.#completeByItself(id))
+      if (job?.state === 'transferred' && job.autoComplete) this.#completeLater(id, 0)
       if (job && outcome.kind === 'failed') {
         this.#log.info({ job: id, err: outcome.error, state: job.state }, 'job failed')
       }
@@ -358,7 +391,7 @@ export class JobEngine {
   }
 
   /** The record with what the turn brought so far. */
-  #noted(job: Job, turn: Turn): { readonly job: Job; readonly files?: readonly JobFile[] } {
+  #noted(job: Job, turn: Turn, { isEnd = false } = {}): { readonly job: Job; readonly files?: readonly JobFile[] } {
     const { clock } = this.#c
     const nowMs = clock.monotonicMs()
     const spentMs = nowMs - turn.countedMs
@@ -370,8 +403,9 @@ export class JobEngine {
       const before = turn.files.get(progress.index)
       if (before?.state !== 'waiting') continue
       const { bytesDone, bytesTotal } = progress
-      // Sources are counted when the file is whole, or they would count twice.
-      const after = { ...before, bytesDone, bytesTotal }
+      // A turn's sources are counted once, at its end, or they would count twice.
+      const sources = isEnd ? inAll(before, { bytes: bytesDone, sources: progress.sources }) : before.sources
+      const after = { ...before, bytesDone, bytesTotal, sources }
       totals = withFile(totals, before, after)
       turn.files.set(after.index, after)
       files.push(after)
@@ -558,11 +592,16 @@ export class JobEngine {
   }
 
   async #completeByItself(id: JobId): Promise<void> {
+    const job = this.#c.book.get(id)
+    const isOwed = job?.isCompleting === true || (job?.state === 'transferred' && job.autoComplete)
+    if (!isOwed) return
     try {
       await this.complete(id)
     } catch (error) {
       if (!isShorthaulError(error)) throw error
       this.#log.warn({ err: error, job: id }, 'files of a job could not be given their names')
+      // What does not pass by itself waits for somebody to mend it and to complete the job.
+      if (isTransient(error)) this.#completeLater(id, COMPLETE_AGAIN_MS)
     }
   }
 

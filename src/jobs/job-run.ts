@@ -73,6 +73,8 @@ export class JobRun {
   readonly #listener: JobRunListener
   readonly #stop = new AbortController()
   readonly #live = new Map<number, FileProgress & { readonly bytesPerSec: number }>()
+  /** What came of files whose transfer ended before they were whole. */
+  readonly #partial = new Map<number, FileProgress>()
   readonly #failures: { readonly error: ShorthaulError; readonly fileIndex: number }[] = []
   readonly #startedAtMs: number
   #movedBytes = 0
@@ -113,7 +115,7 @@ export class JobRun {
 
   /** Files of which something has come in this turn and that are not whole. */
   progress(): readonly FileProgress[] {
-    return [...this.#live.values()]
+    return [...this.#live.values(), ...this.#partial.values()]
   }
 
   get bytesPerSec(): number {
@@ -164,12 +166,16 @@ export class JobRun {
         sources: inAll(file, { bytes: result.bytes, sources: result.sources }),
       })
     } catch (error) {
-      if (this.#stop.signal.aborted) return
-      if (!isShorthaulError(error)) throw error
-      this.#failures.push({ error, fileIndex: file.index })
+      this.#keepPartial(file.index)
+      if (!this.#stop.signal.aborted) this.#failures.push({ error: asFailure(error), fileIndex: file.index })
     } finally {
       this.#live.delete(file.index)
     }
+  }
+
+  #keepPartial(index: number): void {
+    const last = this.#live.get(index)
+    if (last) this.#partial.set(index, last)
   }
 
   #heard(file: JobFile, event: TransferEvent): void {
@@ -198,6 +204,13 @@ export class JobRun {
     const passing = this.#failures.filter(({ error }) => isTransient(error)).length
     return passing < MAX_PASSING_FAILURES && this.#failures.length - passing < MAX_LASTING_FAILURES
   }
+}
+
+/** An error without a code is a bug of ours: it ends the job with its story, and is not tried again and again. */
+function asFailure(error: unknown): ShorthaulError {
+  if (isShorthaulError(error)) return error
+  const message = error instanceof Error ? error.message : String(error)
+  return new ShorthaulError('SHORTHAUL_STORE_IO', `Unexpected failure: ${message}`, { cause: error, retryable: false })
 }
 
 /** Bytes by source over all turns: what an earlier turn fetched is in the part, and counts as cache in a later one. */

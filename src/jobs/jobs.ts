@@ -104,12 +104,7 @@ export class Jobs {
       options.dataDir,
     )
     const engine: JobEngine = new JobEngine({ clock, random, log, book, vault, fetch, targets, surroundings }, options)
-    try {
-      await engine.start()
-    } catch (error) {
-      await book.close()
-      throw error
-    }
+    engine.start()
     return new Jobs({ ...components, log }, options, { book, vault, engine, stream })
   }
 
