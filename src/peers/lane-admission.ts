@@ -4,6 +4,10 @@
  * The rule: a free slot, and a share of at most ceil(slots / peers who want some). A peer wants some while it holds one
  * and for a second after it was refused. So one peer alone gets every slot; as soon as a second is turned away, the
  * first stops being admitted until it is down to half, and the second's next request finds room.
+ *
+ * Slots are as many as finish within a second or so each. What a neighbour has whole it passes on, what eight of them have
+ * half of nobody can: on a slow uplink two are served after one another in the time that eight take side by side for their
+ * first byte of use. How fast the uplink is, is not known before something was sent: it begins with two.
  */
 import type { Clock } from '../clock.ts'
 import type { AgentKey } from '../content/ids.ts'
@@ -12,6 +16,13 @@ import type { AgentKey } from '../content/ids.ts'
 const DEMAND_MS = 1500
 const MIN_RETRY_AFTER_MS = 20
 const MAX_RETRY_AFTER_MS = 1000
+
+/** Two keep a link full, and are the least. */
+const MIN_SLOTS = 2
+/** An upload should take no longer than this among those beside it. */
+const UPLOAD_MS = 1000
+/** The quickest of late says what the uplink gives; a slow receiver says nothing about it. Forgotten at this rate. */
+const SERVICE_GROWTH = 1.1
 
 interface Demand {
   held: number
@@ -26,6 +37,8 @@ export class LaneAdmission {
   readonly #demands = new Map<AgentKey, Demand>()
   #activeCount = 0
   #averageMs = 50
+  /** An upload alone would take so long at most; null: nothing was sent yet. */
+  #serviceMs: number | null = null
 
   /** @param options.limit what else bounds the slots, at this moment; 0: none is given */
   constructor(components: { clock: Clock }, options: { maxUploads: number; limit?: (() => number) | undefined }) {
@@ -44,7 +57,8 @@ export class LaneAdmission {
     const demand = this.#demands.get(peer) ?? { held: 0, refusedUntilMs: 0 }
     this.#demands.set(peer, demand)
     const wanting = this.#countWanting(nowMs, peer)
-    const maxUploads = Math.min(this.#ownMaxUploads, this.#limit())
+    const isLimited = this.#limit() < this.#ownMaxUploads
+    const maxUploads = Math.min(this.#ownMaxUploads, this.#limit(), this.#usefulSlots())
     const share = Math.ceil(maxUploads / wanting)
     if (this.#activeCount < maxUploads && demand.held < share) {
       demand.held += 1
@@ -54,7 +68,6 @@ export class LaneAdmission {
     }
     demand.refusedUntilMs = nowMs + DEMAND_MS
     // A lane that yields to others on its host is not free again soon, whatever an upload took before.
-    const isLimited = maxUploads < this.#ownMaxUploads
     const queueMs = isLimited ? MAX_RETRY_AFTER_MS : (this.#averageMs * wanting) / Math.max(1, maxUploads)
     return { isAdmitted: false, retryAfterMs: Math.round(clamp(queueMs, MIN_RETRY_AFTER_MS, MAX_RETRY_AFTER_MS)) }
   }
@@ -63,9 +76,16 @@ export class LaneAdmission {
   leave(peer: AgentKey, durationMs: number): void {
     const demand = this.#demands.get(peer)
     if (!demand || demand.held === 0) return
+    const serviceMs = durationMs / this.#activeCount
+    this.#serviceMs = this.#serviceMs === null ? serviceMs : Math.min(serviceMs, this.#serviceMs * SERVICE_GROWTH)
     demand.held -= 1
     this.#activeCount -= 1
     this.#averageMs += 0.2 * (durationMs - this.#averageMs)
+  }
+
+  #usefulSlots(): number {
+    if (this.#serviceMs === null) return MIN_SLOTS
+    return Math.max(MIN_SLOTS, Math.floor(UPLOAD_MS / Math.max(1, this.#serviceMs)))
   }
 
   #countWanting(nowMs: number, asking: AgentKey): number {

@@ -72,6 +72,8 @@ export interface Claim {
   readonly startedAtMs: number
   /** That came since. */
   bytes: number
+  /** Who lagged with it; null: nobody had it. */
+  readonly takenFrom: AgentKey | null
 }
 
 interface Own {
@@ -113,6 +115,8 @@ export class Crowd {
   #ignored: ReadonlySet<AgentKey> = new Set()
   /** The origin does no ranges: claims cannot be divided. */
   #isUndivided = false
+  /** Since when nothing is left to claim and we fetch nothing; null: that is not so. */
+  #idleSinceMs: number | null = null
   #fetchers: { readonly keys: readonly AgentKey[]; readonly atMs: number } | null = null
 
   constructor(options: CrowdOptions) {
@@ -328,6 +332,7 @@ export class Crowd {
       if (this.#holdsLegacy(member, nowMs)) open.deleteAll(member.fetched)
     }
     if (open.size === 0) return this.#isUndivided ? null : this.#take(free, nowMs)
+    this.#idleSinceMs = null
     if (this.#isTooSlow(open.size, nowMs)) return null
     const fetchers = this.fetchers(nowMs)
     const at = fetchers.indexOf(this.#o.self)
@@ -400,6 +405,8 @@ export class Crowd {
     for (const member of this.#members.values()) {
       if (!this.#holdsClaims(member, nowMs) || !(member.rank < this.#rank || iLag)) continue
       for (const claim of this.#claims) {
+        // It was taken from this one because it lags: it is for that one to see, and to yield.
+        if (claim.takenFrom === member.state.agent) continue
         const hasBegun = claim.nextBytes > 0 && !iLag
         const at = member.claimed.next(hasBegun ? claim.next + 1 : claim.next)
         if (at === -1 || at >= claim.end) continue
@@ -431,9 +438,9 @@ export class Crowd {
     if (this.#budget.value !== before) this.#changed()
   }
 
-  #enter(range: SegmentRange, nowMs: number): Claim {
+  #enter(range: SegmentRange, nowMs: number, takenFrom: AgentKey | null = null): Claim {
     const { start, end } = range
-    const claim: Claim = { start, next: start, nextBytes: 0, end, startedAtMs: nowMs, bytes: 0 }
+    const claim: Claim = { start, next: start, nextBytes: 0, end, startedAtMs: nowMs, bytes: 0, takenFrom }
     this.#claims.add(claim)
     this.#claimed.addRange(range)
     this.#changed()
@@ -457,7 +464,11 @@ export class Crowd {
    */
   #take(free: PositionSet, nowMs: number): Claim | null {
     const { self } = this.#o
+    if (this.#claims.size > 0) this.#idleSinceMs = null
     if (this.#claims.size > 0 || this.#isTooSlow(1, nowMs)) return null
+    this.#idleSinceMs ??= nowMs
+    // Who has the line to itself for so long shows what its own link gives.
+    const isLineFree = nowMs - this.#idleSinceMs >= LAG_MS
     const idle = this.fetchers(nowMs).find((agent) => !this.#members.get(agent)?.state.claimed.length)
     if (idle !== self) return null
     const open = free.copy()
@@ -465,7 +476,9 @@ export class Crowd {
     for (const member of this.#members.values()) {
       if (!this.#holdsClaims(member, nowMs) || member.claimed.size === 0) continue
       const { bytesPerSec, condition } = member.state
-      const lagMs = bytesPerSec > 0 && condition !== 'busy' ? this.#lagMs(member.claimed.size, bytesPerSec, nowMs) : 0
+      const except = isLineFree ? member : null
+      const lagMs =
+        bytesPerSec > 0 && condition !== 'busy' ? this.#lagMs(member.claimed.size, bytesPerSec, nowMs, except) : 0
       if (lagMs === 0) open.deleteAll(member.claimed)
       else if (!latest || lagMs > latest.lagMs) latest = { member, lagMs }
     }
@@ -474,7 +487,8 @@ export class Crowd {
     const late: number[] = []
     for (let at = claimed.nextCommon(open, 0); at !== -1; at = claimed.nextCommon(open, at + 1)) late.push(at)
     const start = late[Math.floor(late.length / 2)]
-    return start === undefined ? null : this.#enter(runFrom(claimed, start, MAX_CLAIM_SEGMENTS), nowMs)
+    if (start === undefined) return null
+    return this.#enter(runFrom(claimed, start, MAX_CLAIM_SEGMENTS), nowMs, latest.member.state.agent)
   }
 
   /** Half of what the stream would get of the rest at the rates measured: the ends meet, and little is in flight then. */
@@ -501,17 +515,17 @@ export class Crowd {
   }
 
   /** How much later than everybody else, with allowance; 0: it does not lag. */
-  #lagMs(claimedCount: number, bytesPerSec: number, nowMs: number): number {
+  #lagMs(claimedCount: number, bytesPerSec: number, nowMs: number, except: Member | null = null): number {
     if (claimedCount === 0) return 0
     const needsMs = ((claimedCount * SEGMENT_BYTES) / Math.max(1, bytesPerSec)) * 1000
-    return Math.max(0, needsMs - 2 * this.#restMs(0, nowMs) - LAG_MS)
+    return Math.max(0, needsMs - 2 * this.#restMs(0, nowMs, except) - LAG_MS)
   }
 
-  /** Until all that is open or claimed is fetched, at the rate of all. */
-  #restMs(openCount: number, nowMs: number): number {
+  /** Until all that is open or claimed is fetched, at the rate of all. @param except whose claims do not count */
+  #restMs(openCount: number, nowMs: number, except: Member | null = null): number {
     let segments = openCount + this.#claimed.size
     for (const member of this.#members.values()) {
-      if (this.#holdsClaims(member, nowMs)) segments += member.claimed.size
+      if (member !== except && this.#holdsClaims(member, nowMs)) segments += member.claimed.size
     }
     return ((segments * SEGMENT_BYTES) / Math.max(1, this.#bytesPerSec(nowMs))) * 1000
   }

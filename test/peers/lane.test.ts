@@ -362,6 +362,8 @@ t.test('a full server says busy and when to come back; nothing is read without a
 t.test('one peer alone gets every slot, but gives way as soon as another asks', async (t) => {
   const clock = new HandClock()
   const admission = new LaneAdmission({ clock }, { maxUploads: 8 })
+  admission.enter(ada)
+  admission.leave(ada, 10)
   for (let i = 0; i < 8; i++) t.equal(admission.enter(ada).isAdmitted, true)
   t.equal(admission.enter(bob).isAdmitted, false)
   for (let i = 0; i < 4; i++) {
@@ -375,6 +377,25 @@ t.test('one peer alone gets every slot, but gives way as soon as another asks', 
   await clock.advance(2000)
   for (let i = 0; i < 4; i++) t.equal(admission.enter(ada).isAdmitted, true, 'bob wants no more')
   t.equal(admission.enter(ada).isAdmitted, false)
+})
+
+t.test('slots are as many as finish soon: two at first, all on a fast uplink, two on a slow one', async (t) => {
+  const slotsAfter = (durationsMs: readonly number[]) => {
+    const admission = new LaneAdmission({ clock: new HandClock() }, { maxUploads: 8 })
+    for (const durationMs of durationsMs) {
+      admission.enter(ada)
+      admission.leave(ada, durationMs)
+    }
+    let count = 0
+    while (admission.enter(ada).isAdmitted) count++
+    return count
+  }
+  t.equal(slotsAfter([]), 2)
+  t.equal(slotsAfter([10]), 8)
+  t.equal(slotsAfter([1700]), 2, 'a segment at 5 Mbit/s')
+  t.equal(slotsAfter([250]), 4)
+  t.equal(slotsAfter([10, 5000, 5000]), 8, 'slow receivers say nothing about the uplink')
+  t.equal(slotsAfter([10, ...Array.from({ length: 60 }, () => 1700)]), 2, 'but an uplink may become slow')
 })
 
 t.test('while the lane yields fewer slots are given, and who is refused stays away for a second', async (t) => {
@@ -1043,6 +1064,13 @@ t.test('connections are bounded for each peer; an idle one gives way, a busy one
     await once(socket, 'secureConnect')
     return socket
   }
+  // One is served at once: until something was, slots are few.
+  const first = await connect(endpoint)
+  first.write(getSegment)
+  await until(() => gates.length === 1)
+  gates.pop()?.()
+  await until(() => server.activeUploads() === 0)
+  first.destroy()
   const idle = await connect(endpoint)
   const busy = await connect(endpoint)
   busy.write(getSegment)

@@ -419,6 +419,29 @@ void t.test('who lags', async (t) => {
     t.equal(crowd.claim(rest, 0), null)
   })
 
+  await t.test('with the line to itself shows what its own link gives, and loses even the last segment', async (t) => {
+    const slow = { claimed: [run(0, 1)], bytesPerSec: SEGMENT_BYTES / 10, progressBytes: 1, streamCount: 1 }
+    const crowd = crowdOf(2)
+    say(crowd, 0, slow)
+    t.equal(crowd.claim(setOf(run(0, 1)), 0), null, 'the others may have slowed it until a moment ago')
+    say(crowd, 0, { ...slow, progressBytes: 2, atMs: 1900 })
+    t.equal(crowd.claim(setOf(run(0, 1)), 1900), null)
+    say(crowd, 0, { ...slow, progressBytes: 3, atMs: 2000 })
+    const claim = crowd.claim(setOf(run(0, 1)), 2000)
+    t.match(claim, { start: 0, end: 1 })
+    t.notOk(crowd.yields(2000), 'although it has the higher rank')
+    t.equal(length(claim), 1)
+  })
+
+  await t.test('is not one that needs little more than a moment for its last segment', async (t) => {
+    const crowd = crowdOf(2)
+    const quickEnough = { claimed: [run(0, 1)], bytesPerSec: SEGMENT_BYTES / 1.5, streamCount: 1 }
+    for (let atMs = 0; atMs <= 3000; atMs += 500) {
+      say(crowd, 0, { ...quickEnough, progressBytes: atMs + 1, atMs })
+      t.equal(crowd.claim(setOf(run(0, 1)), atMs), null)
+    }
+  })
+
   await t.test('gives it up, also what it has begun, to a higher rank as well', async (t) => {
     const crowd = crowdOf(0)
     say(crowd, 1, { ...quick, claimed: [run(0, 2)] })
