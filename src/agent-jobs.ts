@@ -7,8 +7,7 @@ import type { JobOwner } from './jobs/job.ts'
 import type { FetchForJob } from './jobs/job-run.ts'
 import { type JobTargets, OwnTargets } from './jobs/job-targets.ts'
 import { Jobs } from './jobs/jobs.ts'
-import { tooDear } from './throttle/cost.ts'
-import type { HostState } from './throttle/host-state.ts'
+import type { HostGate } from './throttle/host-gate.ts'
 import type { WanGovernor } from './throttle/wan-governor.ts'
 
 const DAY_MS = 24 * 3600 * 1000
@@ -20,13 +19,13 @@ export async function openJobs(
     readonly random: Random
     readonly log: Logger
     readonly governor: WanGovernor
-    readonly hostState: HostState
+    readonly gate: HostGate
     readonly fetch: FetchForJob
     readonly targets?: JobTargets
   },
   config: Config,
 ): Promise<Jobs> {
-  const { clock, random, log, governor, hostState, fetch, targets = new OwnTargets() } = components
+  const { clock, random, log, governor, gate, fetch, targets = new OwnTargets() } = components
   const { jobs } = config
   const self = processUser()
   return Jobs.open(
@@ -38,8 +37,9 @@ export async function openJobs(
       targets,
       surroundings: {
         hold: (priority) => governor.hold(priority),
-        cost: (policy) => tooDear(config.throttle.cost ?? hostState.conditions.cost, policy),
+        cost: (policy) => gate.holdBy(policy),
         networkMark,
+        networkChanged: () => gate.refresh(),
         isOwn: ({ owner }) => owner.uid === self.uid,
       },
     },

@@ -20,6 +20,7 @@ export interface WanParts {
   readonly host: HostMeter
   readonly hostState: HostState
   readonly governor: WanGovernor
+  readonly gate: HostGate
   /** What origins need of it. */
   readonly control: OriginTrafficControl
 }
@@ -39,7 +40,7 @@ export function openWan(
   const log = components.log.child({ module: 'throttle' })
   const host = new HostMeter({ clock, log, traffic }, { interfaceName: interfaceNamer(clock, network.interface) })
   const caps = new WanCaps(throttle)
-  const hostState = new HostState({ clock, log })
+  const hostState = new HostState({ log })
   const gate = new HostGate({ clock, host: hostState }, throttle)
   const rules: WanRules = {
     cap: (about) => caps.at({ ...about, nowMs: clock.nowMs() }),
@@ -58,6 +59,7 @@ export function openWan(
   return {
     host,
     hostState,
+    gate,
     governor,
     control: {
       // Reading in small pieces costs something: who can never be capped need not.

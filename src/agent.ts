@@ -270,7 +270,7 @@ export class Agent {
             random,
             log,
             governor: wan.governor,
-            hostState: wan.hostState,
+            gate: wan.gate,
             fetch: (request, delivery, about) => agent.fetch(request, delivery, about),
             ...(components.jobTargets ? { targets: components.jobTargets } : {}),
           },

@@ -8,7 +8,7 @@
 import type { Logger } from 'pino'
 import type { Clock, Random } from '../clock.ts'
 import { isShorthaulError, ShorthaulError } from '../errors.ts'
-import type { GateReason, MeteredPolicy } from '../throttle/cost.ts'
+import type { MeteredPolicy } from '../throttle/cost.ts'
 import type { Priority } from '../throttle/priority.ts'
 import type { Hold } from '../throttle/wan-governor.ts'
 import { type Job, type JobFile, type JobId, type JobTotals, withFile } from './job.ts'
@@ -39,9 +39,11 @@ export interface Surroundings {
   /** Why nothing of this priority may be had from origins now; null: it may. */
   hold(priority: Priority): Hold | null
   /** Why the line is dearer than this policy allows; null: it is not. */
-  cost(policy: MeteredPolicy): GateReason | null
+  cost(policy: MeteredPolicy): Hold | null
   /** Changes with the addresses of this machine; empty: it has none. */
   networkMark(): string
+  /** What was known of the line may not hold any more. */
+  networkChanged(): void
   /** The user whose agent this is. */
   isOwn(job: Pick<Job, 'owner'>): boolean
 }
@@ -497,10 +499,12 @@ export class JobEngine {
 
   /** Addresses came or went: whoever waits to try again tries now. */
   async #lookAtNetwork(): Promise<void> {
-    const mark = this.#c.surroundings.networkMark()
+    const { surroundings } = this.#c
+    const mark = surroundings.networkMark()
     if (mark === this.#networkMark) return
     const isBack = mark !== ''
     this.#networkMark = mark
+    surroundings.networkChanged()
     if (!isBack) return
     for (const id of [...this.#retries.keys()]) await this.#retry(id)
   }
@@ -576,7 +580,7 @@ export class JobEngine {
     await book.forgetMade(({ job, atMs }) => book.get(job) === null && clock.nowMs() - atMs > keepEndedMs)
   }
 
-  #costOf(job: Job): GateReason | null {
+  #costOf(job: Job): Hold | null {
     return job.costPolicy === null ? null : this.#c.surroundings.cost(job.costPolicy)
   }
 

@@ -45,8 +45,6 @@ export class DelayEstimator {
   /** Newest first. */
   #lastMs: readonly number[] = []
   #noiseThresholdMs: number = THRESHOLD_MS.min
-  /** A bottleneck whose whole buffer is shorter than the threshold shows a competitor by less. */
-  #shallowThresholdMs: number | null = null
 
   /** @param isQuiet what is late now is not late because of us: nothing of ours can queue */
   add(rttMs: number, nowMs: number, isQuiet: boolean): void {
@@ -79,15 +77,7 @@ export class DelayEstimator {
   }
 
   get thresholdMs(): number {
-    return this.#shallowThresholdMs ?? this.#noiseThresholdMs
-  }
-
-  /** The most that queued when the line was full, null: more than the usual threshold shows. */
-  setDeepest(queueMs: number | null): void {
-    this.#shallowThresholdMs =
-      queueMs === null || queueMs >= this.#noiseThresholdMs
-        ? null
-        : Math.max(5, queueMs / 2, this.#noiseThresholdMs - 10)
+    return this.#noiseThresholdMs
   }
 
   /** How far the round trips of the last seconds lie apart; null while they are too few to tell. */
@@ -115,7 +105,6 @@ export class DelayEstimator {
     this.#recent = []
     this.#lastMs = []
     this.#noiseThresholdMs = THRESHOLD_MS.min
-    this.#shallowThresholdMs = null
   }
 
   #baseMs(): number {

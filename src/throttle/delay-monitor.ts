@@ -67,10 +67,6 @@ export class DelayMonitor {
     this.#estimator.reset()
   }
 
-  setDeepest(queueMs: number | null): void {
-    this.#estimator.setDeepest(queueMs)
-  }
-
   setInterval(intervalMs: number): void {
     this.#intervalMs = intervalMs
   }

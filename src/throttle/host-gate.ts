@@ -3,12 +3,14 @@
  * only while somebody wants to know.
  */
 import type { Clock } from '../clock.ts'
-import { type GateSettings, gate } from './cost.ts'
+import { type GateSettings, gate, type MeteredPolicy, tooDear } from './cost.ts'
 import type { HostState } from './host-state.ts'
 import type { Priority } from './priority.ts'
 import type { Hold } from './wan-governor.ts'
 
 const AGE_MS = 60_000
+/** A line that may cost money is not used on the chance that it does not; the answer takes moments. */
+const UNKNOWN: Hold = { code: 'host-unknown', text: 'asking the system what the line costs', untilMs: null }
 
 export class HostGate {
   readonly #clock: Clock
@@ -27,11 +29,16 @@ export class HostGate {
   hold(priority: Priority): Hold | null {
     if (priority === 'foreground') return null
     this.#ask()
-    // A line that may cost money is not used on the chance that it does not; the answer takes moments.
-    if (!this.#isKnown) {
-      return { code: 'host-unknown', text: 'asking the system what the line costs', untilMs: null }
-    }
+    if (!this.#isKnown) return UNKNOWN
     const { reason } = gate({ ...this.#host.conditions, priority, settings: this.#settings })
+    return reason === null ? null : { ...reason, untilMs: null }
+  }
+
+  /** Null: the line costs no more than this policy allows. */
+  holdBy(policy: MeteredPolicy): Hold | null {
+    this.#ask()
+    if (!this.#isKnown) return UNKNOWN
+    const reason = tooDear(this.#settings.cost ?? this.#host.conditions.cost, policy)
     return reason === null ? null : { ...reason, untilMs: null }
   }
 

@@ -1,22 +1,18 @@
 /**
- * Cost and power of this machine, read every minute while somebody is interested, and at once when asked: after a change of
- * address, say. A reading that fails is said once in the log, and changes nothing: a line that was metered stays so.
+ * Cost and power of this machine, read when asked (host-gate.ts says when). A reading that fails is said once in the log,
+ * and changes nothing: a line that was metered stays so.
  *
  * Invariants:
- * 1. Nothing is read while nobody is interested, except by refresh(). Interest that comes and goes does not read more
- *    often than once a minute: on Windows a reading takes a second of processor time.
- * 2. One reading at a time. A refresh() during a reading makes a second one, because the first may have missed what changed.
- * 3. It never throws or rejects.
+ * 1. One reading at a time. A refresh() during a reading makes a second one, because the first may have missed what changed.
+ * 2. It never throws or rejects.
  */
 import type { Logger } from 'pino'
-import type { Clock } from '../clock.ts'
 import { runChild } from './child.ts'
 import type { CostState, PowerState } from './cost.ts'
 import { readLinuxCost } from './host-cost.ts'
 import { readLinuxPower, readMacPower } from './host-power.ts'
 import { readWindows } from './host-windows.ts'
 
-const POLL_MS = 60_000
 const SUPPLY_DIR = '/sys/class/power_supply'
 
 export interface HostConditions {
@@ -34,7 +30,6 @@ export interface HostReading {
 export type ReadHost = (options: { readonly signal: AbortSignal }) => Promise<HostReading>
 
 export interface HostStateComponents {
-  readonly clock: Clock
   readonly log: Logger
   /** Default: what this platform offers. */
   readonly read?: ReadHost
@@ -46,12 +41,9 @@ export class HostState {
   readonly #components: HostStateComponents
   readonly #closing = new AbortController()
   #conditions: HostConditions = { cost: 'unknown', power: 'unknown' }
-  #readAtMs: number | null = null
   #hasLogged = false
   #isStale = false
   #reading: Promise<void> | null = null
-  #interestedCount = 0
-  #polling: { readonly abort: AbortController; readonly done: Promise<void> } | null = null
 
   constructor(components: HostStateComponents) {
     this.#components = components
@@ -60,19 +52,6 @@ export class HostState {
   /** As read last; both `unknown` before the first reading. */
   get conditions(): HostConditions {
     return this.#conditions
-  }
-
-  /** Somebody is interested until the function that it returns is called. A reading begins at once if the last is old. */
-  start(): () => void {
-    let isOver = false
-    this.#interestedCount++
-    this.#adjust()
-    return () => {
-      if (isOver) return
-      isOver = true
-      this.#interestedCount--
-      this.#adjust()
-    }
   }
 
   /** Resolves when what was the case at the call has been read. */
@@ -86,35 +65,7 @@ export class HostState {
   /** Idempotent; waits for what is under way. */
   async close(): Promise<void> {
     this.#closing.abort()
-    const polling = this.#polling
-    this.#adjust()
-    await Promise.all([polling?.done, this.#reading])
-  }
-
-  #adjust(): void {
-    const isWanted = this.#interestedCount > 0 && !this.#closing.signal.aborted
-    if (isWanted && this.#polling === null) {
-      const abort = new AbortController()
-      this.#polling = { abort, done: this.#poll(abort.signal) }
-    } else if (!isWanted && this.#polling !== null) {
-      this.#polling.abort.abort()
-      this.#polling = null
-    }
-  }
-
-  async #poll(signal: AbortSignal): Promise<void> {
-    const { clock } = this.#components
-    while (!signal.aborted) {
-      const waitMs = this.#readAtMs === null ? 0 : this.#readAtMs + POLL_MS - clock.monotonicMs()
-      if (waitMs <= 0) await (this.#reading ?? this.refresh())
-      else {
-        try {
-          await clock.sleep(waitMs, { signal })
-        } catch {
-          return
-        }
-      }
-    }
+    await this.#reading
   }
 
   async #readWhileStale(): Promise<void> {
@@ -127,10 +78,9 @@ export class HostState {
   }
 
   async #readOnce(): Promise<void> {
-    const { clock, log, onChange } = this.#components
+    const { log, onChange } = this.#components
     const { signal } = this.#closing
     const reading = await this.#read(signal)
-    this.#readAtMs = clock.monotonicMs()
     if (signal.aborted) return
     const { failures } = reading
     const cost = reading.cost ?? this.#conditions.cost

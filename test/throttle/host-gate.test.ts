@@ -13,7 +13,6 @@ function setUp(now: HostReading | null, settings: Partial<GateSettings> = {}) {
   const clock = new VirtualClock()
   const system = { now, readCount: 0, answer: (_reading: HostReading) => {} }
   const host = new HostState({
-    clock,
     log: createLogger({ level: 'silent', destination: { write: () => {} } }),
     read: async () => {
       system.readCount++
@@ -105,4 +104,15 @@ await t.test('when the host is closed it goes on with what it knows', async (t) 
   t.equal(gate.hold('low'), null)
   await settled()
   t.equal(system.readCount, 1)
+})
+
+await t.test('a policy of its own holds a job on a line that is dearer than it allows', async (t) => {
+  const { system, gate } = setUp({ cost: 'overCap', power: 'mains', failures: [] })
+  t.match(gate.holdBy('always'), { code: 'host-unknown' }, 'nor is it used on the chance that it is cheap')
+  await settled()
+  t.equal(system.readCount, 1)
+  t.equal(gate.holdBy('always'), null)
+  t.equal(gate.holdBy('not-roaming'), null)
+  t.match(gate.holdBy('no-surcharge'), { code: 'over-cap', text: 'a line whose quota is used up' })
+  t.match(gate.holdBy('unrestricted'), { code: 'over-cap' })
 })

@@ -1,33 +1,6 @@
 import t from 'tap'
-import type { Clock } from '../../src/clock.ts'
 import { createLogger } from '../../src/log.ts'
 import { type HostConditions, type HostReading, HostState, readHost } from '../../src/throttle/host-state.ts'
-
-/** Time passes when the test says so. */
-class StandingClock implements Clock {
-  atMs = 5_000
-  #sleepers: { readonly dueMs: number; readonly wake: () => void }[] = []
-  nowMs(): number {
-    return this.atMs
-  }
-  monotonicMs(): number {
-    return this.atMs
-  }
-  sleep(delayMs: number, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<void> {
-    return new Promise((resolve, reject) => {
-      if (signal?.aborted) reject(signal.reason)
-      signal?.addEventListener('abort', () => reject(signal.reason))
-      this.#sleepers.push({ dueMs: this.atMs + delayMs, wake: resolve })
-    })
-  }
-  async pass(durationMs: number): Promise<void> {
-    this.atMs += durationMs
-    const due = this.#sleepers.filter(({ dueMs }) => dueMs <= this.atMs)
-    this.#sleepers = this.#sleepers.filter(({ dueMs }) => dueMs > this.atMs)
-    for (const { wake } of due) wake()
-    await settled()
-  }
-}
 
 /** All that only waits for other promises has happened. */
 function settled(): Promise<void> {
@@ -40,9 +13,7 @@ const MAINS: HostReading = { cost: 'unrestricted', power: 'mains', failures: [] 
 function setUp() {
   const lines: { readonly level: string; readonly msg: string; readonly failures?: readonly string[] }[] = []
   const changes: HostConditions[] = []
-  const clock = new StandingClock()
   const host = {
-    clock,
     lines,
     changes,
     now: MAINS as HostReading | null,
@@ -50,7 +21,6 @@ function setUp() {
     readCount: 0,
   }
   const state = new HostState({
-    clock,
     log: createLogger({ level: 'info', destination: { write: (line) => lines.push(JSON.parse(line)) } }),
     read: () => {
       host.readCount++
@@ -61,59 +31,18 @@ function setUp() {
   return { host, state }
 }
 
-await t.test('it reads at once and every minute while somebody is interested', async (t) => {
+await t.test('nothing is read before somebody asks; changes are told', async (t) => {
   const { host, state } = setUp()
-  t.same(state.conditions, { cost: 'unknown', power: 'unknown' })
-  await host.clock.pass(600_000)
-  t.equal(host.readCount, 0, 'not before')
-  const stop = state.start()
-  const alsoStop = state.start()
   await settled()
-  t.equal(host.readCount, 1)
-  t.same(state.conditions, { cost: 'unrestricted', power: 'mains' })
-  await host.clock.pass(59_999)
-  t.equal(host.readCount, 1)
+  t.equal(host.readCount, 0)
+  t.same(state.conditions, { cost: 'unknown', power: 'unknown' })
+  await state.refresh()
   host.now = { cost: 'capped', power: 'mains', failures: [] }
-  await host.clock.pass(1)
-  t.equal(host.readCount, 2)
+  await state.refresh()
   t.same(host.changes, [
     { cost: 'unrestricted', power: 'mains' },
     { cost: 'capped', power: 'mains' },
   ])
-  stop()
-  stop()
-  await host.clock.pass(60_000)
-  t.equal(host.readCount, 3, 'one of two is still interested')
-  alsoStop()
-  await host.clock.pass(600_000)
-  t.equal(host.readCount, 3)
-  await state.close()
-})
-
-await t.test('interest that comes and goes reads no more than once a minute', async (t) => {
-  const { host, state } = setUp()
-  for (let round = 0; round < 10; round++) {
-    state.start()()
-    await settled()
-    await host.clock.pass(1000)
-  }
-  t.equal(host.readCount, 1)
-  state.start()
-  await host.clock.pass(50_000)
-  t.equal(host.readCount, 2)
-  await state.close()
-})
-
-await t.test('interest that comes back during a reading waits for that one', async (t) => {
-  const { host, state } = setUp()
-  host.now = null
-  state.start()()
-  state.start()()
-  state.start()
-  host.waiting.shift()?.(MAINS)
-  await settled()
-  t.equal(host.readCount, 1)
-  t.same(state.conditions, { cost: 'unrestricted', power: 'mains' })
   await state.close()
 })
 
@@ -157,7 +86,6 @@ await t.test('a reading that fails is logged once and changes nothing', async (t
 await t.test('a reader that throws is a failure too', async (t) => {
   const lines: string[] = []
   const state = new HostState({
-    clock: new StandingClock(),
     log: createLogger({ level: 'info', destination: { write: (line) => lines.push(line) } }),
     read: () => {
       throw new Error('broken')
@@ -172,7 +100,7 @@ await t.test('a reader that throws is a failure too', async (t) => {
 await t.test('close() waits for the reading and ends all', async (t) => {
   const { host, state } = setUp()
   host.now = null
-  state.start()
+  const reading = state.refresh()
   let isClosed = false
   const closing = state.close().then(() => {
     isClosed = true
@@ -180,11 +108,9 @@ await t.test('close() waits for the reading and ends all', async (t) => {
   await settled()
   t.notOk(isClosed)
   host.waiting.shift()?.({ cost: 'roaming', power: 'battery', failures: [] })
-  await closing
+  await Promise.all([closing, reading])
   t.same(state.conditions, { cost: 'unknown', power: 'unknown' }, 'what comes too late is dropped')
-  state.start()
   await state.refresh()
-  await host.clock.pass(60_000)
   t.equal(host.readCount, 1)
   await state.close()
 })
