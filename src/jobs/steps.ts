@@ -21,6 +21,8 @@ export function step(
     modifiedAtMs: nowMs,
     ...(isChanged && state !== 'transient-error' ? { retryAtMs: null } : {}),
     ...(isChanged && state === 'transferred' ? { transferredAtMs: nowMs } : {}),
+    // Something was added to a job that was whole.
+    ...(event === 'more-work' && job.state === 'transferred' ? { transferredAtMs: null } : {}),
     ...(isChanged && isFinal(state) ? { endedAtMs: nowMs, isCompleting: false } : {}),
   }
   const error = state === 'error' || state === 'transient-error' ? next.error : null
