@@ -348,6 +348,21 @@ export class Agent {
     return this.#jobs.as(caller)
   }
 
+  /** Of the last event of jobs that was recorded: a stream that begins after it misses nothing from here on. */
+  lastJobEventId(): number {
+    return this.#jobs?.lastEventId ?? 0
+  }
+
+  /** The user whose agent this is. */
+  get user(): Caller {
+    return AGENT_USER
+  }
+
+  /** Whether targets can be written with the rights of this user: so far only with those of this process. */
+  canWriteAs({ uid }: Caller): boolean {
+    return uid === AGENT_USER.uid
+  }
+
   peers(): readonly PeerStatus[] {
     const nowMs = this.#clock.monotonicMs()
     return (this.#network?.peers() ?? []).map((peer) => {

@@ -2,15 +2,18 @@
  * The typed client of the control API. Its `fetch` is shaped as Agent.fetch, so that commands need not know whether they
  * talk to a daemon or run an agent themselves.
  *
- * Every command waits for this file to load: node:http and not undici (5 ms against 130), and nothing that hashes
- * segments.
+ * Every command waits for this file to load: node:http and not undici (5 ms against 130), no zod, and nothing that
+ * hashes segments.
  */
 import { Agent, request as httpRequest, type IncomingMessage } from 'node:http'
 import { json } from 'node:stream/consumers'
 import { handedOver } from '../content/verified.ts'
 import { abortError, ERROR_TABLE, type ErrorCode, isShorthaulError, ShorthaulError } from '../errors.ts'
+import type { JobsApi } from '../jobs/jobs-api.ts'
 import type { Delivery, TransferEvent, TransferRequest, TransferResult } from '../transfer/request.ts'
 import { decodeFrames } from './frames.ts'
+import { JobClient } from './job-client.ts'
+import { openSession } from './session-client.ts'
 
 /** No answer within this long: nobody is there. A fetch may be silent for longer once it was accepted. */
 const ANSWER_TIMEOUT_MS = 10_000
@@ -20,10 +23,12 @@ const VERIFY_TIMEOUT_MS = 24 * 3600 * 1000
 /** More than the server reads: a longer part is not resumed through the socket. */
 const MAX_LEFT_OVER = 100_000
 
-interface Call {
-  readonly method: 'GET' | 'POST'
+/** One request to the agent. */
+export interface Call {
+  readonly method: 'GET' | 'POST' | 'PATCH'
   readonly path: string
   readonly body?: unknown
+  readonly headers?: Readonly<Record<string, string>>
   /** Until the head of the answer. */
   readonly timeoutMs: number
   readonly signal?: AbortSignal | undefined
@@ -35,9 +40,16 @@ export class ControlClient {
   readonly #connections = new Agent({ keepAlive: true })
   #access: 'owner' | 'public' = 'owner'
   #dataDir: string | null = null
+  /** Says who we are where the socket does not: begun when it is first needed. */
+  #session: Promise<string> | null = null
+  readonly #jobs: JobsApi
 
   private constructor(socketPath: string) {
     this.socketPath = socketPath
+    this.#jobs = new JobClient({
+      call: (call) => this.#json(call, { isOurs: true }),
+      open: (call) => this.#open(call),
+    })
   }
 
   /** @returns null when nobody answers on the socket */
@@ -63,6 +75,11 @@ export class ControlClient {
   /** Where the agent keeps its data, as it says. */
   get dataDir(): string | null {
     return this.#dataDir
+  }
+
+  /** The jobs of this user; on a socket that does not tell who asks, the client proves it first. */
+  get jobs(): JobsApi {
+    return this.#jobs
   }
 
   async get(path: string): Promise<unknown> {
@@ -150,11 +167,12 @@ export class ControlClient {
     return result
   }
 
-  async #json(call: Call): Promise<unknown> {
+  /** @param isOurs the agent has to know who asks */
+  async #json(call: Call, { isOurs = false } = {}): Promise<unknown> {
     try {
-      const response = await this.#call(call)
+      const response = isOurs ? await this.#callAsOurselves(call) : await this.#call(call)
       const body: unknown = await json(response)
-      if (response.statusCode !== 200) throw errorOf(body)
+      if (!isSuccess(response)) throw errorOf(body)
       return body
     } catch (cause) {
       if (call.signal?.aborted) throw abortError(call.signal)
@@ -162,8 +180,39 @@ export class ControlClient {
     }
   }
 
+  /** An answer that is a stream, as ourselves. The caller destroys it. */
+  async #open(call: Call): Promise<IncomingMessage> {
+    try {
+      const response = await this.#callAsOurselves(call)
+      if (isSuccess(response)) return response
+      throw errorOf(await json(response))
+    } catch (cause) {
+      if (call.signal?.aborted) throw abortError(call.signal)
+      throw isShorthaulError(cause) ? cause : lost(cause)
+    }
+  }
+
+  async #callAsOurselves(call: Call): Promise<IncomingMessage> {
+    if (this.#access === 'owner') return this.#call(call)
+    for (let isNew = false; ; ) {
+      if (this.#session === null) {
+        isNew = true
+        this.#session = openSession((each) => this.#json(each), this.socketPath)
+        // The next one tries again; those who wait see the error.
+        this.#session.catch(() => (this.#session = null))
+      }
+      const session = this.#session
+      const headers = { ...call.headers, authorization: `Bearer ${await session}` }
+      const response = await this.#call({ ...call, headers })
+      if (response.statusCode !== 401 || isNew) return response
+      // It ran out, or the agent was started anew: nothing was done.
+      response.resume()
+      if (this.#session === session) this.#session = null
+    }
+  }
+
   /** Resolves with the head of the answer; its body is the caller's to read or destroy. */
-  #call({ method, path, body, timeoutMs, signal }: Call): Promise<IncomingMessage> {
+  #call({ method, path, body, headers, timeoutMs, signal }: Call): Promise<IncomingMessage> {
     const text = body === undefined ? '' : JSON.stringify(body)
     return new Promise((resolve, reject) => {
       const request = httpRequest({
@@ -172,9 +221,12 @@ export class ControlClient {
         agent: this.#connections,
         method,
         path,
-        ...(body === undefined
-          ? {}
-          : { headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) } }),
+        headers: {
+          ...headers,
+          ...(body === undefined
+            ? {}
+            : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }),
+        },
         ...(signal ? { signal } : {}),
       })
       const timer = setTimeout(() => request.destroy(new Error(`no answer in ${timeoutMs} ms`)), timeoutMs)
@@ -193,10 +245,15 @@ function lost(cause: unknown): ShorthaulError {
   return new ShorthaulError('SHORTHAUL_CONTROL_IO', 'Cannot talk to the local agent: the connection broke', { cause })
 }
 
+function isSuccess({ statusCode = 0 }: IncomingMessage): boolean {
+  return statusCode >= 200 && statusCode < 300
+}
+
+/** Of a problem (problem.ts) or of the last frame of a fetch. */
 function errorOf(body: unknown): ShorthaulError {
-  const { code, message, retryable, details } = Object(body) as Record<string, unknown>
-  if (typeof code !== 'string' || !(code in ERROR_TABLE) || typeof message !== 'string') return lost(body)
-  return new ShorthaulError(code as ErrorCode, message, {
+  const { code, message, detail = message, retryable, details } = Object(body) as Record<string, unknown>
+  if (typeof code !== 'string' || !(code in ERROR_TABLE) || typeof detail !== 'string') return lost(body)
+  return new ShorthaulError(code as ErrorCode, detail, {
     ...(typeof retryable === 'boolean' ? { retryable } : {}),
     details: Object(details) as Record<string, unknown>,
   })

@@ -1,4 +1,4 @@
-/** Bodies of control requests, checked: whoever can reach the socket is still a stranger to our types. */
+/** Control requests, checked: whoever can reach the socket is still a stranger to our types. Jobs: job-requests.ts. */
 import { z } from 'zod'
 import { parseId, type SegmentHash } from '../content/ids.ts'
 import { ShorthaulError } from '../errors.ts'
@@ -17,7 +17,7 @@ const URL_TEXT = z
   .string()
   .min(1)
   .max(16 * 1024)
-const FETCH = z.strictObject({
+export const FETCH_BODY = z.strictObject({
   request: z.strictObject({
     url: URL_TEXT,
     headers: z.array(z.tuple([z.string().min(1).max(256), z.string().max(16 * 1024)])).max(64),
@@ -33,21 +33,44 @@ const FETCH = z.strictObject({
   leftOver: z.array(z.string().nullable()).max(128 * 1024),
   isInOrder: z.boolean(),
 })
-const WITH_URL = z.strictObject({ url: URL_TEXT })
+export const URL_BODY = z.strictObject({ url: URL_TEXT })
 
-/** @throws SHORTHAUL_USAGE */
-export function parseFetchBody(body: unknown): FetchBody {
-  const { request, leftOver, isInOrder } = parse(FETCH, body)
+/** Of the verified content in the client's part. */
+export const DIGEST_BODY = z.strictObject({ sha256: z.string().regex(/^[0-9a-f]{64}$/) })
+
+export function fetchBodyOf({ request, leftOver, isInOrder }: z.output<typeof FETCH_BODY>): FetchBody {
   return { request, leftOver: leftOver.map((hash) => (hash === null ? null : parseId<SegmentHash>(hash))), isInOrder }
 }
 
 /** @throws SHORTHAUL_USAGE */
-export function parseUrlBody(body: unknown): string {
-  return parse(WITH_URL, body).url
-}
-
-function parse<T>(schema: z.ZodType<T>, body: unknown): T {
-  const result = schema.safeParse(body)
+export function parse<T>(schema: z.ZodType<T>, found: unknown): T {
+  const result = schema.safeParse(found)
   if (result.success) return result.data
   throw new ShorthaulError('SHORTHAUL_USAGE', `Cannot read the request: ${z.prettifyError(result.error)}`)
+}
+
+/**
+ * A query by its schema: a field that is a list has commas or is repeated, the others stand once.
+ * @throws SHORTHAUL_USAGE
+ */
+export function parseQuery<T>(schema: z.ZodType<T>, search: URLSearchParams): T {
+  const lists = listsOf(schema)
+  const found: Record<string, unknown> = {}
+  for (const name of new Set(search.keys())) {
+    const values = search.getAll(name)
+    if (lists.has(name)) found[name] = values.flatMap((value) => value.split(','))
+    else if (values.length === 1) found[name] = values[0]
+    else throw new ShorthaulError('SHORTHAUL_USAGE', `Cannot read the request: "${name}" more than once in the query`)
+  }
+  return parse(schema, found)
+}
+
+function listsOf(schema: z.ZodType): ReadonlySet<string> {
+  if (!(schema instanceof z.ZodObject)) return new Set()
+  const fields: [string, unknown][] = Object.entries(schema.shape)
+  return new Set(fields.filter(([, field]) => isList(field)).map(([name]) => name))
+}
+
+function isList(field: unknown): boolean {
+  return field instanceof z.ZodOptional ? isList(field.unwrap()) : field instanceof z.ZodArray
 }

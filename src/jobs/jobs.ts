@@ -128,6 +128,11 @@ export class Jobs {
     }
   }
 
+  /** Of the last event that was recorded. */
+  get lastEventId(): number {
+    return this.#book.eventIds.last
+  }
+
   /** For `status`. */
   counts(): Readonly<Record<Job['state'], number>> {
     const counts = {

@@ -57,6 +57,12 @@ class FakeAgent implements ControlledAgent {
   verifyCache = async () => ({})
   unpin = async () => 0
   removeCached = async () => 0
+  user = { uid: process.geteuid?.() ?? null, name: 'self', isAdmin: true }
+  lastJobEventId = () => 0
+  canWriteAs = () => true
+  jobsAs = (): never => {
+    throw new ShorthaulError('SHORTHAUL_USAGE', 'Cannot use jobs')
+  }
 }
 
 /** The client's target: remembers what was written. */
@@ -135,7 +141,7 @@ t.test('the owner may do everything, others may fetch and look', async (t) => {
   const shared = await open(t, 'public')
   t.equal(shared.client.access, 'public')
   t.equal(statSync(shared.path).mode & 0o777, 0o666)
-  const forbidden = { code: 'SHORTHAUL_USAGE', details: { status: 403 } }
+  const forbidden = { code: 'SHORTHAUL_FORBIDDEN' }
   await t.rejects(shared.client.post('/v1/cache/pin', { url: 'http://o/' }), forbidden)
   await t.rejects(shared.client.get('/v1/cache'), forbidden)
   t.same(shared.agent.changed, [])
@@ -150,7 +156,7 @@ t.test('the owner may do everything, others may fetch and look', async (t) => {
 
 t.test('files are not read for others than the owner', async (t) => {
   const { client, agent } = await open(t, 'public')
-  const refused = { code: 'SHORTHAUL_USAGE', details: { status: 403 }, message: /the command reads them itself/ }
+  const refused = { code: 'SHORTHAUL_FORBIDDEN', message: /the command reads them itself/ }
   for (const url of ['file:///root/secret', 'FILE:///root/secret', ' file:///root/secret', 'fi\tle:/root/secret']) {
     await t.rejects(client.fetch(requestFor(url), new Target()), refused, url)
     await t.rejects(client.post('/v1/origin/probe', { url }), refused, url)
@@ -256,7 +262,7 @@ t.test('requests that make no sense are refused, and the server goes on', async 
     code: 'SHORTHAUL_USAGE',
   })
   const oversized = JSON.stringify({ url: 'x'.repeat(70 * 1024) })
-  t.same(await rawPost(path, '/v1/origin/probe', oversized), { status: 400, code: 'SHORTHAUL_USAGE' }, 'too long')
+  t.same(await rawPost(path, '/v1/origin/probe', oversized), { status: 413, code: 'SHORTHAUL_USAGE' }, 'too long')
   t.ok(await client.get('/v1/status'))
 })
 

@@ -1,0 +1,30 @@
+/** What the control API needs of an agent. */
+import type { Caller } from '../jobs/jobs.ts'
+import type { JobsApi } from '../jobs/jobs-api.ts'
+import type { Delivery, TransferEvent, TransferRequest, TransferResult } from '../transfer/request.ts'
+
+export interface ControlledAgent {
+  fetch(
+    request: TransferRequest,
+    delivery: Delivery,
+    options: { signal: AbortSignal; onEvent: (event: TransferEvent) => void; isOwner: boolean },
+  ): Promise<TransferResult>
+  status(): Promise<unknown>
+  diagnoseNetwork(): unknown
+  refreshNetwork(): void
+  probeOrigin(url: string, options: { signal: AbortSignal; isOwner: boolean }): Promise<unknown>
+  cacheEntries(): Promise<readonly unknown[]>
+  cacheStat(): Promise<unknown>
+  verifyCache(options: { signal: AbortSignal }): Promise<unknown>
+  pin(url: string): Promise<number>
+  unpin(url: string): Promise<number>
+  removeCached(url: string): Promise<number>
+  /** The user whose agent this is. */
+  readonly user: Caller
+  /** @throws SHORTHAUL_USAGE when it carries out no jobs */
+  jobsAs(caller: Caller): JobsApi
+  /** Of the last event of jobs that was recorded; 0: there was none. */
+  lastJobEventId(): number
+  /** Whether targets can be written with the rights of this user. */
+  canWriteAs(caller: Caller): boolean
+}
