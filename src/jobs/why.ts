@@ -77,10 +77,11 @@ function whyRunning({ hold, run, isNetworkDown }: Circumstances): JobReason | nu
   if (hold !== null && (run === null || run.bytesPerSec === 0)) {
     return { ...reason('held', `Nothing may be had from the origin: ${hold.text}`), untilMs: hold.untilMs }
   }
-  if (!isStalled) return null
+  const isTroubled = run !== null && run.trouble !== null && run.bytesPerSec === 0
+  if (!isStalled && !isTroubled) return null
   if (isNetworkDown) return reason('network-down', 'Waiting for the network: this machine has none')
   const seconds = Math.round(run.stalledMs / 1000)
-  const cause = run.trouble === null ? '' : `: ${run.trouble}`
+  const cause = run.trouble === null ? '' : `, trying again: ${run.trouble}`
   return reason('stalled', `Nothing has come for ${seconds} s${cause}`)
 }
 

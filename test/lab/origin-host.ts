@@ -1,4 +1,5 @@
 /** Starts and commands the lab's origin process (origin-main.ts). */
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { pathOf } from './generated-content.ts'
@@ -26,6 +27,7 @@ export interface OriginSettings {
   readonly rateBytesPerSec?: number | null
   readonly ranges?: boolean
   readonly head?: boolean
+  readonly retryAfterSeconds?: number | null
 }
 
 export class OriginHost {
@@ -41,6 +43,7 @@ export class OriginHost {
 
   static async start(lab: Lab, settings: OriginSettings = {}): Promise<OriginHost> {
     const controlSocket = join(lab.stateDir, 'origin.sock')
+    await rm(controlSocket, { force: true }) // of one that was killed
     const args = ['--import=tsx', ORIGIN_MAIN, lab.originAddress, '80', controlSocket]
     const process_ = lab.spawn('origin', process.execPath, args, { cwd: REPOSITORY })
     await process_.waitForLine((line) => line.includes('"ready"'), { timeoutMs: 20_000 })

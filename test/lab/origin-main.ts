@@ -24,6 +24,8 @@ interface Settings {
   rateBytesPerSec: number | null
   ranges: boolean
   head: boolean
+  /** Every request is answered with 503 and this Retry-After; null: it is not. */
+  retryAfterSeconds: number | null
 }
 
 interface Tally {
@@ -38,6 +40,7 @@ const settings: Settings = {
   rateBytesPerSec: null,
   ranges: true,
   head: true,
+  retryAfterSeconds: null,
 }
 const total: Tally = { requests: 0, contentBytes: 0 }
 const byPath = new Map<string, Tally>()
@@ -95,10 +98,12 @@ function matches(header: string | string[] | undefined, etag: string): boolean {
 
 type Plan =
   | { readonly status: 200 | 206; readonly content: GeneratedContent; readonly start: number; readonly end: number }
-  | { readonly status: 304 | 404 | 405 | 412 | 416; readonly headers: Record<string, string> }
+  | { readonly status: 304 | 404 | 405 | 412 | 416 | 503; readonly headers: Record<string, string> }
 
 /** What RFC 9110 says to answer, preconditions in its order. */
 function planAnswer(request: IncomingMessage, path: string): Plan {
+  const { retryAfterSeconds } = settings
+  if (retryAfterSeconds !== null) return { status: 503, headers: { 'retry-after': String(retryAfterSeconds) } }
   if (request.method !== 'GET' && !(request.method === 'HEAD' && settings.head)) return { status: 405, headers: {} }
   const resource = parsePath(path)
   if (!resource) return { status: 404, headers: {} }

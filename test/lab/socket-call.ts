@@ -3,17 +3,17 @@ import { request } from 'node:http'
 import { json } from 'node:stream/consumers'
 
 export interface SocketCall {
-  readonly method: 'GET' | 'POST'
+  readonly method: 'GET' | 'POST' | 'PATCH'
   readonly path: string
   readonly body?: unknown
 }
 
-/** @throws Error when nobody answers within 10 s, or not with 200. */
+/** @throws Error when nobody answers within 10 s, or not with 2xx. */
 export function callSocket(socketPath: string, { method, path, body }: SocketCall): Promise<unknown> {
   return new Promise((resolve, reject) => {
     const call = request({ socketPath, method, path, timeout: 10_000 })
     call.once('response', (response) => {
-      if (response.statusCode === 200) return resolve(json(response))
+      if (Math.floor((response.statusCode ?? 0) / 100) === 2) return resolve(json(response))
       response.resume()
       reject(new Error(`${method} ${path} was answered with ${response.statusCode}`))
     })
