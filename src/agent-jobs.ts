@@ -7,6 +7,7 @@ import type { JobOwner } from './jobs/job.ts'
 import type { FetchForJob } from './jobs/job-run.ts'
 import { type JobTargets, OwnTargets } from './jobs/job-targets.ts'
 import { Jobs } from './jobs/jobs.ts'
+import { runProgram } from './jobs/program.ts'
 import type { HostGate } from './throttle/host-gate.ts'
 import type { WanGovernor } from './throttle/wan-governor.ts'
 
@@ -35,6 +36,10 @@ export async function openJobs(
       log,
       fetch,
       targets,
+      runAsOwner: async (owner, program, about) =>
+        owner.uid === self.uid
+          ? runProgram(program, about)
+          : { kind: 'refused', message: `only an agent of root runs programs as ${owner.name}` },
       surroundings: {
         hold: (priority) => governor.hold(priority),
         cost: (policy) => gate.holdBy(policy),

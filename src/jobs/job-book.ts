@@ -98,8 +98,9 @@ export class JobBook {
     return this.#db.forgetMade(isOver)
   }
 
-  outbox(): Promise<OutboxEntry[]> {
-    return this.#db.outbox()
+  /** The oldest notifications that are not delivered yet, in order. */
+  outbox(limit: number): Promise<OutboxEntry[]> {
+    return this.#db.outbox(limit)
   }
 
   /** A place at the end of the queue. */
@@ -193,7 +194,7 @@ export class JobBook {
   async #write({ job, files, events: bodies = [], made }: Edit): Promise<Job> {
     const nowMs = this.#clock.nowMs()
     const events = bodies.map((body) => this.#number(job, body))
-    const outbox = events.flatMap((event) => outboxOf(event, job.notify))
+    const outbox = events.flatMap((event) => outboxOf(event, job))
     await this.#db.write({
       job,
       ...(files ? { files } : {}),

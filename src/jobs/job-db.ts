@@ -116,8 +116,16 @@ export class JobDb {
     return first === null ? null : { first, last }
   }
 
-  async outbox(): Promise<OutboxEntry[]> {
-    return this.#values<OutboxEntry>(table('o'))
+  /** The oldest, in order. */
+  async outbox(limit: number): Promise<OutboxEntry[]> {
+    const found: OutboxEntry[] = []
+    for await (const page of this.#db.pages(table('o'))) {
+      for (const [, value] of page) {
+        if (found.length === limit) return found
+        found.push(parse<OutboxEntry>(value))
+      }
+    }
+    return found
   }
 
   async made(owner: JobOwner, idempotencyKey: string): Promise<Made | null> {

@@ -1,5 +1,5 @@
 /** What happened to a job, told to whoever listens: the stream of the control API, the library, and the notifications. */
-import type { JobError, JobId, JobOwner, NotifyEvent, NotifySettings } from './job.ts'
+import type { Job, JobError, JobId, JobOwner, NotifyEvent } from './job.ts'
 import type { JobState } from './states.ts'
 
 export const JOB_EVENT_KINDS = [
@@ -42,18 +42,23 @@ export interface OutboxEntry {
   /** As the job had them when it happened. */
   readonly command: readonly string[] | null
   readonly webhookUrl: string | null
+  /** As the job had it, which may be forgotten by the time: the webhook's secret is in it. */
+  readonly sealed: string | null
+  /** Failures so far. */
   readonly attempt: number
+  /** When it is tried again (wall clock), and whether the receiver asked for that; null: it did not fail yet. */
+  readonly retry: { readonly atMs: number; readonly isAsked: boolean } | null
 }
 
 /** Whom an event is to be told; pure. */
-export function outboxOf(event: JobEventRecord, notify: NotifySettings): OutboxEntry[] {
+export function outboxOf(event: JobEventRecord, { notify, sealed }: Pick<Job, 'notify' | 'sealed'>): OutboxEntry[] {
   const notifyEvent = notifyEventOf(event)
   if (notifyEvent === null || !notify.events.includes(notifyEvent)) return []
-  const common = { event, notifyEvent, attempt: 0 }
+  const common = { event, notifyEvent, attempt: 0, retry: null }
   const { command, webhookUrl } = notify
   return [
-    ...(command === null ? [] : [{ ...common, channel: 'command' as const, command, webhookUrl: null }]),
-    ...(webhookUrl === null ? [] : [{ ...common, channel: 'webhook' as const, command: null, webhookUrl }]),
+    ...(command === null ? [] : [{ ...common, channel: 'command' as const, command, webhookUrl: null, sealed: null }]),
+    ...(webhookUrl === null ? [] : [{ ...common, channel: 'webhook' as const, command: null, webhookUrl, sealed }]),
   ]
 }
 

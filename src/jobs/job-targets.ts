@@ -18,6 +18,8 @@ export interface JobTargets {
   deliver(job: Job, file: JobFile): Promise<boolean>
   /** Removes the part, if there is one. */
   discard(job: Job, file: JobFile): Promise<void>
+  /** Ends what was started for it. Idempotent. */
+  close?(): Promise<void>
 }
 
 /** As the user that this process runs as. */

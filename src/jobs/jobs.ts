@@ -30,7 +30,11 @@ import type {
   JobsApi,
   JobView,
 } from './jobs-api.ts'
+import { commandNotifier } from './notify-command.ts'
+import { WebhookNotifier } from './notify-webhook.ts'
 import { checkSecrets, checkSettings, filesOf, type OrderRules, patchedFile } from './orders.ts'
+import { Outbox } from './outbox.ts'
+import type { RunAsOwner } from './program.ts'
 import { isFinal, type JobEvent, transition } from './states.ts'
 import { FORGIVEN, step } from './steps.ts'
 import { Vault } from './vault.ts'
@@ -47,6 +51,7 @@ export interface JobsComponents {
   readonly log: Logger
   readonly fetch: FetchForJob
   readonly targets: JobTargets
+  readonly runAsOwner: RunAsOwner
   readonly surroundings: Surroundings
 }
 
@@ -69,11 +74,20 @@ export class Jobs {
   readonly #vault: Vault
   readonly #engine: JobEngine
   readonly #stream: EventStream
+  readonly #outbox: Outbox
+  readonly #webhooks: WebhookNotifier
 
   private constructor(
     components: JobsComponents,
     options: JobsOptions,
-    opened: { book: JobBook; vault: Vault; engine: JobEngine; stream: EventStream },
+    opened: {
+      book: JobBook
+      vault: Vault
+      engine: JobEngine
+      stream: EventStream
+      outbox: Outbox
+      webhooks: WebhookNotifier
+    },
   ) {
     this.#c = components
     this.#o = options
@@ -81,11 +95,13 @@ export class Jobs {
     this.#vault = opened.vault
     this.#engine = opened.engine
     this.#stream = opened.stream
+    this.#outbox = opened.outbox
+    this.#webhooks = opened.webhooks
   }
 
   /** Opens the jobs of a data directory and goes on with them. @throws SHORTHAUL_STORE_IO, SHORTHAUL_STORE_VERSION */
   static async open(components: JobsComponents, options: JobsOptions): Promise<Jobs> {
-    const { clock, random, fetch, targets, surroundings } = components
+    const { clock, random, fetch, targets, runAsOwner, surroundings } = components
     const log = components.log.child({ module: 'jobs' })
     const vault = await Vault.open(options.dataDir)
     const stream: EventStream = new EventStream({ clock })
@@ -98,14 +114,33 @@ export class Jobs {
             stream.push()
             engine.look()
           },
-          onOutbox: () => {},
+          onOutbox: (entries) => outbox.push(entries),
         },
       },
       options.dataDir,
     )
+    const webhooks = new WebhookNotifier({ clock, vault })
+    const outbox: Outbox = new Outbox({
+      clock,
+      random,
+      log,
+      records: book,
+      channels: {
+        command: commandNotifier({ log, runAsOwner }, options),
+        webhook: (entry, about) => webhooks.notify(entry, about),
+      },
+    })
     const engine: JobEngine = new JobEngine({ clock, random, log, book, vault, fetch, targets, surroundings }, options)
-    engine.start()
-    return new Jobs({ ...components, log }, options, { book, vault, engine, stream })
+    try {
+      await outbox.start()
+      engine.start()
+    } catch (error) {
+      await outbox.close()
+      await webhooks.close()
+      await book.close()
+      throw error
+    }
+    return new Jobs({ ...components, log }, options, { book, vault, engine, stream, outbox, webhooks })
   }
 
   /** What this caller can do. */
@@ -154,7 +189,10 @@ export class Jobs {
   async close(): Promise<void> {
     this.#stream.close()
     await this.#engine.close()
+    await this.#outbox.close()
+    await this.#webhooks.close()
     await this.#book.close()
+    await this.#c.targets.close?.()
   }
 
   async #create(order: JobOrder, caller: Caller): Promise<JobView> {

@@ -46,7 +46,10 @@ await t.test('a running job says what keeps it', async (t) => {
   const fromPeers = { ...RUN, bytesPerSec: 10 }
   t.match(why(job, { ...QUIET, run: fromPeers, hold }), { code: 'transferring' }, 'neighbours are not held')
   const stalled = { ...RUN, stalledMs: 61_000, trouble: '503' }
-  t.match(why(job, { ...QUIET, run: stalled }), { code: 'stalled', text: 'Nothing has come for 61 s, trying again: 503' })
+  t.match(why(job, { ...QUIET, run: stalled }), {
+    code: 'stalled',
+    text: 'Nothing has come for 61 s, trying again: 503',
+  })
   t.match(why(job, { ...QUIET, run: stalled, isNetworkDown: true }), { code: 'network-down' })
 })
 
