@@ -15,9 +15,10 @@ import { agentRoutes } from './agent-routes.ts'
 import type { ControlledAgent } from './controlled-agent.ts'
 import { Fetches } from './fetches.ts'
 import { JOB_ROUTES } from './job-routes.ts'
+import { openApiRoute } from './openapi.ts'
 import { asShorthaul, Refusal, sendProblem } from './problem.ts'
 import { parse, parseQuery } from './requests.ts'
-import { type Asker, type Exchange, type Match, RouteTable } from './route.ts'
+import { type Asker, type Exchange, type Match, type Route, RouteTable } from './route.ts'
 
 export type { ControlledAgent } from './controlled-agent.ts'
 
@@ -44,7 +45,8 @@ export class ControlServer {
     this.#agent = components.agent
     this.#log = components.log.child({ module: 'control' })
     const fetches = new Fetches({ log: this.#log, stop: this.#stop.signal })
-    this.#routes = new RouteTable([...agentRoutes(fetches), ...JOB_ROUTES])
+    const routes: readonly Route[] = [...agentRoutes(fetches), ...JOB_ROUTES, openApiRoute(() => routes)]
+    this.#routes = new RouteTable(routes)
   }
 
   /**

@@ -1,6 +1,6 @@
 /** An agent with jobs behind a control socket, for the tests beside this file. */
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
-import { request as httpRequest, type IncomingHttpHeaders } from 'node:http'
+import { request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -104,4 +104,14 @@ export async function reaches(jobs: JobsApi, id: JobId, states: readonly JobStat
     stop.abort()
   }
   throw new Error('the stream ended')
+}
+
+/** An answer that is a stream; ends with its reader. */
+export function openStream(socketPath: string, path: string): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    const request = httpRequest({ socketPath, path, agent: false })
+    request.on('error', reject)
+    request.once('response', resolve)
+    request.end()
+  })
 }
