@@ -111,7 +111,7 @@ export class JobRun {
     this.#stop.abort(new ShorthaulError('SHORTHAUL_ABORTED', 'The turn of the job ended'))
   }
 
-  /** Files of which something has come in this turn and that are not whole. */
+  /** Files of which something has come in this turn and that are not whole; also those whose transfer ended. */
   progress(): readonly FileProgress[] {
     return [...this.#live.values()]
   }
@@ -129,6 +129,11 @@ export class JobRun {
   /** Since the last new byte, or since the beginning. */
   get stalledMs(): number {
     return this.#c.clock.monotonicMs() - this.#movedAtMs
+  }
+
+  /** Time in which nothing could come is not held against it. */
+  excuse(durationMs: number): void {
+    this.#movedAtMs = Math.min(this.#movedAtMs + durationMs, this.#c.clock.monotonicMs())
   }
 
   /** A byte that was not here before has come in this turn. */
@@ -158,17 +163,17 @@ export class JobRun {
         onEvent: (event) => this.#heard(file, event),
         isOwner,
       })
+      this.#live.delete(file.index)
       await this.#listener.onTransferred(file, {
         bytes: result.bytes,
         sha256: result.sha256,
         sources: inAll(file, { bytes: result.bytes, sources: result.sources }),
       })
     } catch (error) {
+      const live = this.#live.get(file.index)
+      if (live) this.#live.set(file.index, { ...live, bytesPerSec: 0 })
       if (this.#stop.signal.aborted) return
-      if (!isShorthaulError(error)) throw error
-      this.#failures.push({ error, fileIndex: file.index })
-    } finally {
-      this.#live.delete(file.index)
+      this.#failures.push({ error: failureOf(error, file), fileIndex: file.index })
     }
   }
 
@@ -198,6 +203,15 @@ export class JobRun {
     const passing = this.#failures.filter(({ error }) => isTransient(error)).length
     return passing < MAX_PASSING_FAILURES && this.#failures.length - passing < MAX_LASTING_FAILURES
   }
+}
+
+/** What nobody foresaw ends the file's attempt like any failure: the turn must not begin anew at once, for ever. */
+function failureOf(error: unknown, { target }: JobFile): ShorthaulError {
+  if (isShorthaulError(error)) return error
+  return new ShorthaulError('SHORTHAUL_STORE_IO', `Cannot fetch to "${target}": ${String(error)}`, {
+    cause: error,
+    retryable: true,
+  })
 }
 
 /** Bytes by source over all turns: what an earlier turn fetched is in the part, and counts as cache in a later one. */
