@@ -16,7 +16,7 @@ import type { Edit, JobBook } from './job-book.ts'
 import { type FetchForJob, type FileResult, inAll, type JobOutcome, JobRun } from './job-run.ts'
 import type { JobTargets } from './job-targets.ts'
 import type { JobReason } from './jobs-api.ts'
-import { isTransient, retryDelayMs } from './retry.ts'
+import { isTransient, longestDelayMs, retryDelayMs } from './retry.ts'
 import { schedule } from './scheduler.ts'
 import { isFinal, isRunning } from './states.ts'
 import { FORGIVEN, jobErrorOf, limitError, step } from './steps.ts'
@@ -65,6 +65,8 @@ interface Turn {
   readonly ended: Promise<void>
   /** Counted into the job's record up to here. */
   countedMs: number
+  /** Of what is not counted yet: nothing could have come. */
+  excusedMs: number
   notedAtMs: number
 }
 
@@ -75,6 +77,7 @@ const NOTE_MS = 5000
 /** After a full disk, say. */
 const COMPLETE_AGAIN_MS = 15_000
 const NETWORK_LOOK_MS = 2000
+const REST_MS = 5000
 const HOUR_MS = 3_600_000
 
 export class JobEngine {
@@ -95,6 +98,9 @@ export class JobEngine {
   #wake: (() => void) | null = null
   #networkMark: string
   #hourlyAtMs: number
+  #passedAtMs: number
+  /** Until then nothing new begins: the last turn failed in a way that no turn should. */
+  #restUntilMs = 0
 
   constructor(components: JobEngineComponents, options: JobEngineOptions) {
     this.#c = components
@@ -102,6 +108,7 @@ export class JobEngine {
     this.#log = components.log
     this.#networkMark = components.surroundings.networkMark()
     this.#hourlyAtMs = components.clock.monotonicMs()
+    this.#passedAtMs = this.#hourlyAtMs
   }
 
   /** Takes up what an earlier agent left, and begins. */
@@ -110,12 +117,12 @@ export class JobEngine {
     for (const job of book.all()) {
       if (job.state === 'transient-error') {
         // The wall clock may have been set meanwhile: never longer than any pause of ours.
-        const leftMs = Math.min(Math.max(0, (job.retryAtMs ?? 0) - clock.nowMs()), this.#o.maxRetryDelayMs)
+        const longestMs = longestRetryDelayMs(job, this.#o.maxRetryDelayMs)
+        const leftMs = Math.min(Math.max(0, (job.retryAtMs ?? 0) - clock.nowMs()), longestMs)
         this.#retryIn(job.id, leftMs)
       }
-      if (isFinal(job.state) && !job.isCleaned) this.clean(job.id)
-      const isOwed = job.isCompleting || (job.state === 'transferred' && job.autoComplete && job.error === null)
-      if (isOwed) this.#completeLater(job.id, 0)
+      if (isFinal(job.state) && !job.isCleaned) this.#spawn(() => this.#clean(job.id))
+      this.completeIfOwed(job.id)
     }
     this.#loop = this.#run()
   }
@@ -203,6 +210,12 @@ export class JobEngine {
     return delivering
   }
 
+  /** Completes a job that wants to be completed by itself and is whole. */
+  completeIfOwed(id: JobId): void {
+    const job = this.#c.book.get(id)
+    if (job && isOwed(job)) this.#completeLater(id, 0)
+  }
+
   /** Removes what stands beside the targets of a job that ended. */
   clean(id: JobId): void {
     this.#spawn(() => this.#clean(id))
@@ -215,6 +228,7 @@ export class JobEngine {
     await this.#loop
     for (const { run } of this.#turns.values()) run.stop()
     await Promise.allSettled([...this.#turns.values()].map(({ ended }) => ended))
+    await Promise.allSettled(this.#delivering.values())
     while (this.#tasks.size > 0) await Promise.allSettled(this.#tasks)
   }
 
@@ -249,27 +263,20 @@ export class JobEngine {
       await this.#hourly(nowMs - this.#hourlyAtMs)
       this.#hourlyAtMs = nowMs
     }
-    await this.#takeUpOrphans()
+    this.#excuse(nowMs - this.#passedAtMs)
+    this.#passedAtMs = nowMs
     await this.#lookAtNetwork()
     looks.push(await this.#retryWhatIsDue(), this.#completeWhatIsDue())
     looks.push(await this.#enforceLimits())
-    looks.push(this.#giveTurns())
+    await this.#takeUpWhatFell()
+    looks.push(this.#giveTurns(nowMs))
+    // Nobody tells when the network is back.
+    if (this.#retries.size > 0) looks.push(NETWORK_LOOK_MS)
     if (this.#turns.size > 0) {
       looks.push(RUNNING_LOOK_MS)
       await this.#noteProgress()
     }
     return Math.max(1, Math.min(...looks))
-  }
-
-  /** Jobs that look as if they ran, and do not: of an agent that crashed, or whose end of a turn could not be recorded. */
-  async #takeUpOrphans(): Promise<void> {
-    const { book, clock } = this.#c
-    for (const job of [...book.jobs()]) {
-      if (!isRunning(job.state) || this.#turns.has(job.id)) continue
-      await book.change(job.id, (now) =>
-        this.#turns.has(job.id) ? null : step(now, 'restart', { nowMs: clock.nowMs() }),
-      )
-    }
   }
 
   #completeLater(id: JobId, delayMs: number): void {
@@ -291,8 +298,18 @@ export class JobEngine {
     return nextMs
   }
 
-  #giveTurns(): number {
+  /** A turn whose end could not be recorded left its job as if it ran. */
+  async #takeUpWhatFell(): Promise<void> {
+    const { book, clock } = this.#c
+    for (const { id, state } of [...book.jobs()]) {
+      if (!isRunning(state) || this.#turns.has(id)) continue
+      await book.change(id, (now) => (this.#turns.has(id) ? null : step(now, 'restart', { nowMs: clock.nowMs() })))
+    }
+  }
+
+  #giveTurns(nowMs: number): number {
     const { book } = this.#c
+    if (nowMs < this.#restUntilMs) return this.#restUntilMs - nowMs
     const waiting = [...book.jobs()].filter((job) => this.#mayStart(job))
     const running = [...this.#turns].flatMap(([id, { run }]) => {
       const job = book.get(id)
@@ -339,9 +356,13 @@ export class JobEngine {
     )
     const nowMs = clock.monotonicMs()
     const ended = this.#turn(job.id, run, files)
-      .catch((err: unknown) => this.#log.error({ err, job: job.id }, 'a turn of a job failed'))
+      .catch((err: unknown) => {
+        // The database or its disk: trying again at once would only fill the log.
+        this.#restUntilMs = clock.monotonicMs() + REST_MS
+        this.#log.error({ err, job: job.id }, 'a turn of a job failed')
+      })
       .finally(() => this.look())
-    this.#turns.set(job.id, { run, files, ended, countedMs: nowMs, notedAtMs: nowMs })
+    this.#turns.set(job.id, { run, files, ended, countedMs: nowMs, excusedMs: 0, notedAtMs: nowMs })
   }
 
   async #turn(id: JobId, run: JobRun, files: Map<number, JobFile>): Promise<void> {
@@ -383,7 +404,7 @@ export class JobEngine {
         return edit(step(job, 'fail', { nowMs, changes: { ...changes, retryAtMs: nowMs + delayMs } }))
       })
       if (job?.state === 'transient-error') this.#retryIn(id, delayMs)
-      if (job?.state === 'transferred' && job.autoComplete) this.#completeLater(id, 0)
+      this.completeIfOwed(id)
       if (job && outcome.kind === 'failed') {
         this.#log.info({ job: id, err: outcome.error, state: job.state }, 'job failed')
       }
@@ -393,11 +414,17 @@ export class JobEngine {
   }
 
   /** The record with what the turn brought so far. */
-  #noted(job: Job, turn: Turn, { isEnd = false } = {}): { readonly job: Job; readonly files?: readonly JobFile[] } {
+  #noted(
+    job: Job,
+    turn: Turn,
+    { isEnd }: { readonly isEnd: boolean },
+  ): { readonly job: Job; readonly files?: readonly JobFile[] } {
     const { clock } = this.#c
     const nowMs = clock.monotonicMs()
     const spentMs = nowMs - turn.countedMs
+    const triedMs = Math.max(0, spentMs - turn.excusedMs)
     turn.countedMs = nowMs
+    turn.excusedMs = 0
     turn.notedAtMs = nowMs
     let { totals } = job
     const files: JobFile[] = []
@@ -405,14 +432,13 @@ export class JobEngine {
       const before = turn.files.get(progress.index)
       if (before?.state !== 'waiting') continue
       const { bytesDone, bytesTotal } = progress
-      // A turn's sources are counted once, at its end, or they would count twice.
-      const sources = isEnd ? inAll(before, { bytes: bytesDone, sources: progress.sources }) : before.sources
-      const after = { ...before, bytesDone, bytesTotal, sources }
+      // Sources are counted when the turn is over, or they would count twice.
+      const after = isEnd ? withProgress(before, progress) : { ...before, bytesDone, bytesTotal }
       totals = withFile(totals, before, after)
       turn.files.set(after.index, after)
       files.push(after)
     }
-    const stalledMs = turn.run.hasMoved ? turn.run.stalledMs : job.stalledMs + spentMs
+    const stalledMs = turn.run.hasMoved ? turn.run.stalledMs : job.stalledMs + triedMs
     return {
       job: { ...job, totals, transferTimeMs: job.transferTimeMs + spentMs, stalledMs, idleMs: 0 },
       ...(files.length > 0 ? { files } : {}),
@@ -422,7 +448,8 @@ export class JobEngine {
   async #noteProgress(): Promise<void> {
     const nowMs = this.#c.clock.monotonicMs()
     for (const [id, turn] of this.#turns) {
-      if (nowMs - turn.notedAtMs >= NOTE_MS) await this.#c.book.note(id, (job) => this.#noted(job, turn))
+      if (nowMs - turn.notedAtMs >= NOTE_MS)
+        await this.#c.book.note(id, (job) => this.#noted(job, turn, { isEnd: false }))
     }
   }
 
@@ -506,7 +533,10 @@ export class JobEngine {
     this.#networkMark = mark
     surroundings.networkChanged()
     if (!isBack) return
-    for (const id of [...this.#retries.keys()]) await this.#retry(id)
+    for (const id of [...this.#retries.keys()]) {
+      // An origin that asked to be left alone did not mean our network.
+      if (!this.#c.book.get(id)?.error?.hasRetryAfter) await this.#retry(id)
+    }
   }
 
   /** @returns until the next limit is reached, if nothing comes before */
@@ -532,14 +562,14 @@ export class JobEngine {
   }
 
   #nearestLimit(job: Job, nowMs: number): { readonly leftMs: number; readonly message: string } {
-    const { clock, surroundings } = this.#c
+    const { clock } = this.#c
     const turn = this.#turns.get(job.id)
     const retry = this.#retries.get(job.id)
     const spentMs = turn ? clock.monotonicMs() - turn.countedMs : 0
     const waitedMs = retry ? clock.monotonicMs() - retry.sinceMs : 0
-    const stalledMs = turn?.run.hasMoved ? turn.run.stalledMs : job.stalledMs + spentMs + waitedMs
-    // What is held back by the agent's own rules, or has no network, is not without progress: nobody could try.
-    const isTried = (turn || retry) && this.#networkMark !== '' && surroundings.hold(job.priority) === null
+    const triedMs = Math.max(0, spentMs - (turn?.excusedMs ?? 0))
+    const stalledMs = turn?.run.hasMoved ? turn.run.stalledMs : job.stalledMs + triedMs + waitedMs
+    const isTried = (turn || retry) && !this.#isExcused(job)
     const limits = [
       {
         leftMs: job.deadlineAtMs === null ? Number.POSITIVE_INFINITY : job.deadlineAtMs - nowMs,
@@ -556,6 +586,26 @@ export class JobEngine {
     ]
     const { leftMs, message } = limits.reduce((nearest, limit) => (limit.leftMs < nearest.leftMs ? limit : nearest))
     return { leftMs, message: `Cannot finish the job: ${message}` }
+  }
+
+  /** What is held back by the agent's own rules, or has no network, is not without progress: nobody could try. */
+  #isExcused(job: Job): boolean {
+    return this.#networkMark === '' || this.#c.surroundings.hold(job.priority) !== null
+  }
+
+  /** Time since the last pass in which nobody could try does not count as without progress. */
+  #excuse(elapsedMs: number): void {
+    const { book } = this.#c
+    for (const [id, turn] of this.#turns) {
+      const job = book.get(id)
+      if (!job || !this.#isExcused(job)) continue
+      turn.run.excuse(elapsedMs)
+      turn.excusedMs += elapsedMs
+    }
+    for (const [id, { sinceMs, dueMs }] of this.#retries) {
+      const job = book.get(id)
+      if (job && this.#isExcused(job)) this.#retries.set(id, { sinceMs: sinceMs + elapsedMs, dueMs })
+    }
   }
 
   /** Counts idle time while an agent runs, so that a clock that is set cancels nobody's jobs; forgets old ones. */
@@ -597,8 +647,7 @@ export class JobEngine {
 
   async #completeByItself(id: JobId): Promise<void> {
     const job = this.#c.book.get(id)
-    const isOwed = job?.isCompleting === true || (job?.state === 'transferred' && job.autoComplete)
-    if (!isOwed) return
+    if (!job || !isOwed(job)) return
     try {
       await this.complete(id)
     } catch (error) {
@@ -632,7 +681,7 @@ export class JobEngine {
         job: {
           ...now,
           isCompleting: false,
-          error: jobErrorOf(known, { fileIndex: null, isTransient: false, nowMs }),
+          error: jobErrorOf(known, { fileIndex: null, isTransient: isTransient(known), nowMs }),
           errorCount: now.errorCount + 1,
         },
         files: done,
@@ -700,9 +749,23 @@ export class JobEngine {
   }
 }
 
+/** Its files are to get their names without anybody's word, or somebody has said so. */
+function isOwed({ state, isCompleting, autoComplete, error }: Job): boolean {
+  return isCompleting || (state === 'transferred' && autoComplete && (error === null || error.isTransient))
+}
+
 /** Its clocks run. */
 function isLimited({ state }: Job): boolean {
   return state === 'queued' || isRunning(state) || state === 'transient-error'
+}
+
+/** No pause of this job can be longer. */
+function longestRetryDelayMs({ error, minRetryDelayMs }: Job, maxRetryDelayMs: number): number {
+  return longestDelayMs({
+    hasRetryAfter: error?.hasRetryAfter ?? false,
+    minDelayMs: minRetryDelayMs,
+    maxDelayMs: maxRetryDelayMs,
+  })
 }
 
 /** All that the turn knew of is here; files may have been added meanwhile. */

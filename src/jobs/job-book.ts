@@ -4,9 +4,10 @@
  */
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
+import { ShorthaulError } from '../errors.ts'
 import { Serial } from '../store/serial.ts'
 import type { Job, JobFile, JobId, JobOwner } from './job.ts'
-import { JobDb, type Made } from './job-db.ts'
+import { JobDb, MAX_EVENTS, type Made } from './job-db.ts'
 import { type JobEventBody, type JobEventRecord, type OutboxEntry, outboxOf } from './job-events.ts'
 
 /** What a change makes of a job. */
@@ -31,7 +32,7 @@ export class JobBook {
   readonly #serial = new Serial()
   readonly #listeners: JobBookListeners
   #nextEventId: number
-  #firstEventId: number
+  readonly #firstEventId: number
   #nextQueuedSeq = 1
 
   private constructor(
@@ -54,13 +55,8 @@ export class JobBook {
     components: { clock: Clock; log: Logger; listeners: JobBookListeners },
     dataDir: string,
   ): Promise<JobBook> {
-    const db = await JobDb.open(components, dataDir)
-    try {
-      return new JobBook({ ...components, db }, { jobs: await db.jobs(), eventRange: await db.eventRange() })
-    } catch (error) {
-      await db.close()
-      throw error
-    }
+    const { db, ...loaded } = await JobDb.open(components, dataDir)
+    return new JobBook({ ...components, db }, loaded)
   }
 
   get(id: JobId): Job | null {
@@ -94,6 +90,15 @@ export class JobBook {
     return this.#db.made(owner, key)
   }
 
+  /** The job that an idempotency key made. @throws SHORTHAUL_CONFLICT when it made something else */
+  async madeJob(owner: JobOwner, { key, requestSha256 }: NonNullable<Edit['made']>): Promise<Job | null> {
+    const made = await this.#db.made(owner, key)
+    if (made && made.requestSha256 !== requestSha256) {
+      throw new ShorthaulError('SHORTHAUL_CONFLICT', 'Cannot create the job: its idempotency key made another one')
+    }
+    return made ? this.get(made.job) : null
+  }
+
   forgetMade(isOver: (made: Made) => boolean): Promise<void> {
     return this.#db.forgetMade(isOver)
   }
@@ -109,11 +114,16 @@ export class JobBook {
   }
 
   /**
-   * Records a job that is not known yet.
-   * @param mayAdd throws what `add` rejects with; asked when its turn comes
+   * Records a job that is not known yet, unless its idempotency key made one already: of several that come at once one is
+   * made.
+   * @param mayAdd throws what `add` rejects with; asked when its turn comes, if something is to be made
+   * @returns what was made, now or before
+   * @throws SHORTHAUL_CONFLICT when the key made something else
    */
   async add(edit: Edit, mayAdd: () => void): Promise<Job> {
     return this.#serial.run(async () => {
+      const made = edit.made ? await this.madeJob(edit.job.owner, edit.made) : null
+      if (made) return made
       mayAdd()
       return this.#write(edit)
     })
@@ -183,7 +193,8 @@ export class JobBook {
 
   /** Of the oldest that is kept and of the newest; `last` is 0 before the first event. */
   get eventIds(): { readonly first: number; readonly last: number } {
-    return { first: this.#firstEventId, last: this.#nextEventId - 1 }
+    const last = this.#nextEventId - 1
+    return { first: Math.max(this.#firstEventId, last - MAX_EVENTS + 1), last }
   }
 
   async close(): Promise<void> {

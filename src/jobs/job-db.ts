@@ -16,14 +16,14 @@ import { mkdir, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
-import { localIoError, ShorthaulError } from '../errors.ts'
+import { isShorthaulError, localIoError, ShorthaulError } from '../errors.ts'
 import { type Change, classifyIndexError, del, IndexDb, put } from '../store/index-db.ts'
 import type { KeyRange } from '../store/index-keys.ts'
 import type { Job, JobFile, JobId, JobOwner } from './job.ts'
 import type { JobEventRecord, NotifyChannel, OutboxEntry } from './job-events.ts'
 
 const FORMAT = 1
-const MAX_EVENTS = 10_000
+export const MAX_EVENTS = 10_000
 
 /** What was made under an idempotency key, and from what. */
 export interface Made {
@@ -43,6 +43,14 @@ export interface JobBatch {
   readonly made?: { readonly owner: JobOwner; readonly key: string; readonly value: Made }
 }
 
+export interface OpenedJobDb {
+  /** Whoever opened it closes it. */
+  readonly db: JobDb
+  readonly jobs: readonly Job[]
+  /** Ids of the oldest event that is kept and of the newest; null when there was none yet. */
+  readonly eventRange: { readonly first: number; readonly last: number } | null
+}
+
 export class JobDb {
   readonly #db: IndexDb
 
@@ -50,20 +58,27 @@ export class JobDb {
     this.#db = db
   }
 
-  /** @throws SHORTHAUL_STORE_IO, SHORTHAUL_STORE_VERSION */
-  static async open(components: { clock: Clock; log: Logger }, dataDir: string): Promise<JobDb> {
+  /**
+   * Opens the database and reads what is always in memory.
+   * @throws SHORTHAUL_STORE_IO, SHORTHAUL_STORE_VERSION
+   */
+  static async open(components: { clock: Clock; log: Logger }, dataDir: string): Promise<OpenedJobDb> {
     const directory = join(dataDir, 'jobs', 'v1')
     try {
       await mkdir(directory, { recursive: true, mode: 0o700 })
     } catch (cause) {
       throw localIoError('create', directory, cause, 'SHORTHAUL_STORE_IO')
     }
-    const path = join(directory, 'db')
-    const db = await openOrSetAside(path, components)
+    return openOrSetAside(join(directory, 'db'), components, (path, log) => JobDb.#load(path, log))
+  }
+
+  static async #load(path: string, log: Logger): Promise<OpenedJobDb> {
+    const onCorrupt = () => log.error({ path }, 'the database of the jobs is damaged')
+    const db = await IndexDb.open(path, { onCorrupt })
     const opened = new JobDb(db)
     try {
       await opened.#checkFormat(path)
-      return opened
+      return { db: opened, jobs: await opened.jobs(), eventRange: await opened.eventRange() }
     } catch (error) {
       await db.close()
       throw error
@@ -171,19 +186,29 @@ export class JobDb {
  * Jobs cannot be rebuilt from anything. A damaged database is kept for whoever can read it, said loudly, and does not
  * stop an agent that has neighbours to serve.
  */
-async function openOrSetAside(path: string, { clock, log }: { clock: Clock; log: Logger }): Promise<IndexDb> {
-  const onCorrupt = () => log.error({ path }, 'the database of the jobs is damaged')
+async function openOrSetAside<T>(
+  path: string,
+  { clock, log }: { clock: Clock; log: Logger },
+  load: (path: string, log: Logger) => Promise<T>,
+): Promise<T> {
   try {
-    return await IndexDb.open(path, { onCorrupt })
+    return await load(path, log)
   } catch (error) {
-    if (classifyIndexError(error) !== 'corrupt') {
+    if (!isDamage(error)) {
+      if (isShorthaulError(error)) throw error
       throw localIoError('open the jobs in', path, error, 'SHORTHAUL_STORE_IO')
     }
     const aside = `${path}.damaged-${clock.nowMs()}`
     await rename(path, aside)
     log.error({ err: error, path, aside }, 'the database of the jobs is damaged and was set aside: its jobs are lost')
-    return IndexDb.open(path, { onCorrupt })
+    return load(path, log)
   }
+}
+
+/** Some damage shows only when what is damaged is read. */
+function isDamage(error: unknown): boolean {
+  if (isShorthaulError(error) && error.details.failure === undefined) return false
+  return error instanceof SyntaxError || classifyIndexError(error) === 'corrupt'
 }
 
 function changesOf(batch: JobBatch): Change[] {

@@ -73,8 +73,6 @@ export class JobRun {
   readonly #listener: JobRunListener
   readonly #stop = new AbortController()
   readonly #live = new Map<number, FileProgress & { readonly bytesPerSec: number }>()
-  /** What came of files whose transfer ended before they were whole. */
-  readonly #partial = new Map<number, FileProgress>()
   readonly #failures: { readonly error: ShorthaulError; readonly fileIndex: number }[] = []
   readonly #startedAtMs: number
   #movedBytes = 0
@@ -113,9 +111,9 @@ export class JobRun {
     this.#stop.abort(new ShorthaulError('SHORTHAUL_ABORTED', 'The turn of the job ended'))
   }
 
-  /** Files of which something has come in this turn and that are not whole. */
+  /** Files of which something has come in this turn and that are not whole; also those whose transfer ended. */
   progress(): readonly FileProgress[] {
-    return [...this.#live.values(), ...this.#partial.values()]
+    return [...this.#live.values()]
   }
 
   get bytesPerSec(): number {
@@ -131,6 +129,11 @@ export class JobRun {
   /** Since the last new byte, or since the beginning. */
   get stalledMs(): number {
     return this.#c.clock.monotonicMs() - this.#movedAtMs
+  }
+
+  /** Time in which nothing could come is not held against it. */
+  excuse(durationMs: number): void {
+    this.#movedAtMs = Math.min(this.#movedAtMs + durationMs, this.#c.clock.monotonicMs())
   }
 
   /** A byte that was not here before has come in this turn. */
@@ -160,22 +163,18 @@ export class JobRun {
         onEvent: (event) => this.#heard(file, event),
         isOwner,
       })
+      this.#live.delete(file.index)
       await this.#listener.onTransferred(file, {
         bytes: result.bytes,
         sha256: result.sha256,
         sources: inAll(file, { bytes: result.bytes, sources: result.sources }),
       })
     } catch (error) {
-      this.#keepPartial(file.index)
-      if (!this.#stop.signal.aborted) this.#failures.push({ error: asFailure(error), fileIndex: file.index })
-    } finally {
-      this.#live.delete(file.index)
+      const live = this.#live.get(file.index)
+      if (live) this.#live.set(file.index, { ...live, bytesPerSec: 0 })
+      if (this.#stop.signal.aborted) return
+      this.#failures.push({ error: failureOf(error, file), fileIndex: file.index })
     }
-  }
-
-  #keepPartial(index: number): void {
-    const last = this.#live.get(index)
-    if (last) this.#partial.set(index, last)
   }
 
   #heard(file: JobFile, event: TransferEvent): void {
@@ -206,11 +205,13 @@ export class JobRun {
   }
 }
 
-/** An error without a code is a bug of ours: it ends the job with its story, and is not tried again and again. */
-function asFailure(error: unknown): ShorthaulError {
+/** What nobody foresaw ends the file's attempt like any failure: the turn must not begin anew at once, for ever. */
+function failureOf(error: unknown, { target }: JobFile): ShorthaulError {
   if (isShorthaulError(error)) return error
-  const message = error instanceof Error ? error.message : String(error)
-  return new ShorthaulError('SHORTHAUL_STORE_IO', `Unexpected failure: ${message}`, { cause: error, retryable: false })
+  return new ShorthaulError('SHORTHAUL_STORE_IO', `Cannot fetch to "${target}": ${String(error)}`, {
+    cause: error,
+    retryable: true,
+  })
 }
 
 /** Bytes by source over all turns: what an earlier turn fetched is in the part, and counts as cache in a later one. */

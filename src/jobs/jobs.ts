@@ -7,7 +7,7 @@
 import { createHash, randomUUID } from 'node:crypto'
 import type { Logger } from 'pino'
 import type { Clock, Random } from '../clock.ts'
-import { ShorthaulError } from '../errors.ts'
+import { isShorthaulError, ShorthaulError } from '../errors.ts'
 import { JobEngine, type JobEngineOptions, type Surroundings } from './engine.ts'
 import { EventStream } from './event-stream.ts'
 import { type Job, type JobFile, type JobId, type JobOwner, type JobSettings, totalsOf, withFile } from './job.ts'
@@ -26,6 +26,7 @@ import type {
   JobPage,
   JobPatch,
   JobProgress,
+  JobSecretsOrder,
   JobStreamEvent,
   JobsApi,
   JobView,
@@ -37,7 +38,7 @@ import { Outbox } from './outbox.ts'
 import type { RunAsOwner } from './program.ts'
 import { isFinal, type JobEvent, transition } from './states.ts'
 import { FORGIVEN, step } from './steps.ts'
-import { Vault } from './vault.ts'
+import { type JobSecrets, NO_SECRETS, Vault } from './vault.ts'
 
 /** Who asks. */
 export interface Caller extends JobOwner {
@@ -209,14 +210,9 @@ export class Jobs {
     checkSecrets(order)
     const requestSha256 = createHash('sha256').update(JSON.stringify(order)).digest('hex')
     const owner: JobOwner = { uid: caller.uid, name: caller.name }
-    if (idempotencyKey !== undefined) {
-      const made = await this.#book.made(owner, idempotencyKey)
-      const job = made ? this.#book.get(made.job) : null
-      if (made && made.requestSha256 !== requestSha256) {
-        throw new ShorthaulError('SHORTHAUL_CONFLICT', 'Cannot create the job: its idempotency key made another one')
-      }
-      if (job) return this.#view(job)
-    }
+    const made = idempotencyKey === undefined ? null : { key: idempotencyKey, requestSha256 }
+    const before = made ? await this.#book.madeJob(owner, made) : null
+    if (before) return this.#view(before)
     const files = filesOf(fileOrders, { firstIndex: 0, others: [], rules })
     this.#checkFileCount(files.length)
     const id = randomUUID() as JobId // the only place where one is made
@@ -255,15 +251,16 @@ export class Jobs {
       queuedSeq: this.#book.nextQueuedSeq(),
     }
     const events: JobEventBody[] = [{ kind: 'created', previous: null, state: job.state }]
-    const added = await this.#book.add(
-      { job, files, events, ...(idempotencyKey === undefined ? {} : { made: { key: idempotencyKey, requestSha256 } }) },
-      () => this.#checkJobCount(caller),
+    const added = await this.#book.add({ job, files, events, ...(made ? { made } : {}) }, () =>
+      this.#checkJobCount(caller),
     )
     return this.#view(added)
   }
 
   async #addFiles(id: JobId, orders: readonly FileOrder[], caller: Caller): Promise<JobView> {
     this.#alive(id, caller)
+    if (orders.length === 0)
+      throw new ShorthaulError('SHORTHAUL_USAGE', 'Cannot add no files to the job: expected some')
     const rules = this.#rules(caller)
     const job = await this.#book.changeFiles(id, (now, others) => {
       const files = filesOf(orders, { firstIndex: now.totals.fileCount, others, rules })
@@ -315,17 +312,11 @@ export class Jobs {
     const isTurnAffected = TURN_SETTINGS.some((key) => patch[key] !== undefined)
     const job = await this.#book.change(id, (now) => {
       this.#mustLive(now)
-      const old = headers === undefined || webhookSecret === undefined ? this.#vault.open(now.sealed, id) : null
-      const secrets = {
-        headers: headers ?? old?.headers ?? [],
-        webhookSecret: webhookSecret === undefined ? (old?.webhookSecret ?? null) : webhookSecret,
-      }
       return {
         job: {
           ...now,
           ...given(settings),
-          sealed: this.#vault.seal(secrets, id),
-          headerNames: secrets.headers.map(([name]) => name),
+          ...this.#sealedAnew(now, patch),
           modifiedAtMs: this.#c.clock.nowMs(),
           idleMs: 0,
         },
@@ -334,16 +325,43 @@ export class Jobs {
     })
     // What runs goes by what was the case when its turn began.
     if (isTurnAffected && before.state !== 'suspended') await this.#engine.stopTurn(id)
+    if (settings.autoComplete) this.#engine.completeIfOwed(id)
     return this.#viewOf(job, id)
+  }
+
+  /** The secrets with what was given of them; nothing when nothing was. */
+  #sealedAnew({ id, sealed }: Job, { headers, webhookSecret }: JobSecretsOrder): Partial<Job> {
+    if (headers === undefined && webhookSecret === undefined) return {}
+    const old = headers === undefined ? this.#vault.open(sealed, id) : this.#openedIfPossible(sealed, id)
+    const secrets = {
+      headers: headers ?? old.headers,
+      webhookSecret: webhookSecret === undefined ? old.webhookSecret : webhookSecret,
+    }
+    return { sealed: this.#vault.seal(secrets, id), headerNames: secrets.headers.map(([name]) => name) }
+  }
+
+  /** Header fields are set anew because the old ones cannot be opened: then that must not be in the way. */
+  #openedIfPossible(sealed: string | null, id: JobId): JobSecrets {
+    try {
+      return this.#vault.open(sealed, id)
+    } catch (error) {
+      if (isShorthaulError(error, 'SHORTHAUL_SECRET_INVALID')) return NO_SECRETS
+      throw error
+    }
   }
 
   async #setFile(id: JobId, { index, patch }: { index: number; patch: FilePatch }, caller: Caller): Promise<JobFile> {
     const job = this.#alive(id, caller)
     const before = await this.#book.file(id, index)
     if (before === null) throw unknownFile(job, index)
+    const patchOf = (file: JobFile) => (file.index === index ? patch : null)
     await this.#pausing(id, async () => {
-      if (patch.target !== undefined && patch.target !== before.target) await this.#c.targets.discard(job, before)
-      await this.#patchFiles(id, (file) => (file.index === index ? patch : null), caller)
+      if (patch.target !== undefined && patch.target !== before.target) {
+        // Nothing is removed for a patch that is refused.
+        await this.#patchFiles(id, patchOf, { caller, isTrial: true })
+        await this.#c.targets.discard(job, before)
+      }
+      await this.#patchFiles(id, patchOf, { caller })
     })
     return (await this.#book.file(id, index)) ?? before
   }
@@ -354,13 +372,17 @@ export class Jobs {
     let count = 0
     await this.#pausing(id, async () => {
       const patch = ({ url }: JobFile) => (url.startsWith(from) ? { url: to + url.slice(from.length) } : null)
-      count = await this.#patchFiles(id, patch, caller)
+      count = await this.#patchFiles(id, patch, { caller })
     })
     return count
   }
 
   /** @returns how many were changed */
-  async #patchFiles(id: JobId, patchOf: (file: JobFile) => FilePatch | null, caller: Caller): Promise<number> {
+  async #patchFiles(
+    id: JobId,
+    patchOf: (file: JobFile) => FilePatch | null,
+    { caller, isTrial = false }: { readonly caller: Caller; readonly isTrial?: boolean },
+  ): Promise<number> {
     const rules = this.#rules(caller)
     let count = 0
     await this.#book.changeFiles(id, (now, files) => {
@@ -386,6 +408,7 @@ export class Jobs {
       count = changed.length
       if (count === 0) return null
       const edit = this.#stepped(now, 'more-work', { totals, idleMs: 0 })
+      if (isTrial) return null
       const { state } = edit.job
       return { ...edit, files: changed, events: [...(edit.events ?? []), { kind: 'changed', previous: state, state }] }
     })
@@ -456,14 +479,23 @@ export class Jobs {
     return this.#view(this.#mine(id, caller))
   }
 
-  async *#events(options: JobEventOptions, caller: Caller): AsyncGenerator<JobStreamEvent> {
-    const { after, job, allUsers = false, hasProgress = false, signal } = options
-    if (allUsers) mustBeAdmin(caller)
+  /** From this moment on, though it is read only later. */
+  #events(options: JobEventOptions, caller: Caller): AsyncGenerator<JobStreamEvent> {
+    if (options.allUsers) mustBeAdmin(caller)
+    const { last } = this.#book.eventIds
+    return this.#eventsFrom(Math.min(options.after ?? last, last), options, caller)
+  }
+
+  async *#eventsFrom(
+    from: number,
+    { job, allUsers = false, hasProgress = false, signal }: JobEventOptions,
+    caller: Caller,
+  ): AsyncGenerator<JobStreamEvent> {
     const isWanted = (event: { readonly job: JobId; readonly owner: JobOwner }) =>
       (job === undefined || event.job === job) && (allUsers || isSameUser(event.owner, caller))
     for await (const event of this.#stream.read({
       signal,
-      from: Math.min(after ?? Number.POSITIVE_INFINITY, this.#book.eventIds.last),
+      from,
       past: (id) => this.#book.eventsAfter(id),
       ...(hasProgress ? { progress: () => this.#progress(isWanted) } : {}),
     })) {

@@ -40,6 +40,16 @@ export function retryDelayMs({ error, attempt, minDelayMs, maxDelayMs, random }:
   return Math.round(Math.max(grown, asked) * (1 + JITTER_RATIO * random()))
 }
 
+/** No pause is longer, whatever failed how often. */
+export function longestDelayMs(about: {
+  readonly hasRetryAfter: boolean
+  readonly minDelayMs: number
+  readonly maxDelayMs: number
+}): number {
+  const askedMs = about.hasRetryAfter ? MAX_RETRY_AFTER_MS : 0
+  return Math.max(about.minDelayMs, about.maxDelayMs, askedMs) * (1 + JITTER_RATIO)
+}
+
 /** The network of this machine and not the origin is what failed: it may be back at any moment. */
 export function isNetworkDown(error: unknown): boolean {
   const code = systemCode(error)

@@ -44,6 +44,11 @@ export class VirtualClock implements Clock {
     return this.#sleepers.size
   }
 
+  /** When the next sleep ends; null: nobody sleeps. */
+  get nextDueMs(): number | null {
+    return this.#next()?.dueMs ?? null
+  }
+
   /** Lets so much time pass, and everything happen that happens in it. */
   async pass(durationMs: number): Promise<void> {
     const endMs = this.atMs + durationMs

@@ -1,0 +1,211 @@
+/** Jobs of many kinds at an origin that counts, the agent that has them, and what must be true of them at the end. */
+import { spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
+import type { Random } from '../../src/clock.ts'
+import type { JobEventRecord } from '../../src/jobs/job-events.ts'
+import type { JobOrder } from '../../src/jobs/jobs-api.ts'
+import type { JobState } from '../../src/jobs/states.ts'
+import { startTestOrigin, type TestOrigin } from '../support/test-origin.ts'
+import { LabProcess } from './lab-process.ts'
+
+const JOB_COUNT = 20
+const KIB = 1024
+const MIB = 1024 * KIB
+const SIZES = [0, 1, 100 * KIB, 256 * KIB, MIB + 17, 3 * MIB, 6 * MIB]
+const PRIORITIES = ['foreground', 'high', 'normal', 'normal', 'low'] as const
+
+interface WorldFile {
+  readonly path: string
+  readonly target: string
+  readonly sha256: string
+  readonly lengthBytes: number
+  /** Of its job, from 0. */
+  readonly index: number
+}
+
+interface WorldJob {
+  readonly order: JobOrder
+  readonly files: readonly WorldFile[]
+  readonly ends: JobState
+}
+
+export class JobsWorld {
+  readonly origin: TestOrigin
+  readonly jobs: readonly WorldJob[]
+  readonly dir: string
+  /** By id: what the agent has told. */
+  readonly events = new Map<number, JobEventRecord>()
+  /** Of each job, what was told last. */
+  readonly states = new Map<string, JobState>()
+  /** Content that the origin had sent of a file when that was told to be here. */
+  readonly sentWhenHere = new Map<string, number>()
+  readonly problems: string[] = []
+  readonly #program: string
+  readonly #ids = new Map<string, string>()
+
+  private constructor(origin: TestOrigin, about: { jobs: readonly WorldJob[]; dir: string; program: string }) {
+    this.origin = origin
+    this.jobs = about.jobs
+    this.dir = about.dir
+    this.#program = about.program
+  }
+
+  /** @param dir with `out` in it; below the checkout, where packages are found */
+  static async open(dir: string, random: Random): Promise<JobsWorld> {
+    const origin = await startTestOrigin()
+    const jobs = Array.from({ length: JOB_COUNT }, (_, number) => jobOf(number, { origin, random, dir }))
+    const program = join(dir, 'dist', 'jobs-child.mjs')
+    // Where the agent looks for its version.
+    writeFileSync(join(dir, 'package.json'), JSON.stringify({ version: '0.0.0' }))
+    // In one file it starts in a third of the time.
+    await build({
+      entryPoints: [fileURLToPath(new URL('./jobs-child.ts', import.meta.url))],
+      outfile: program,
+      bundle: true,
+      platform: 'node',
+      format: 'esm',
+      packages: 'external',
+      logLevel: 'error',
+    })
+    writeFileSync(join(dir, 'orders.json'), JSON.stringify(jobs.map(({ order }) => order)))
+    return new JobsWorld(origin, { jobs, dir, program })
+  }
+
+  start(env: Readonly<Record<string, string>> = {}): LabProcess {
+    const child = spawn(process.execPath, [this.#program, join(this.dir, 'data'), join(this.dir, 'orders.json')], {
+      env: { ...process.env, ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    const running = new LabProcess(child)
+    running.onLine((line) => this.#hear(line))
+    return running
+  }
+
+  get hasEnded(): boolean {
+    return this.jobs.every(({ order, ends }) => this.states.get(order.name ?? '') === ends)
+  }
+
+  /** Origins that were busy answer from now on. */
+  makeFree(): void {
+    for (const { files } of this.jobs) for (const { path } of files) this.origin.behave(path, { status: undefined })
+  }
+
+  /** Resolves when every job has ended. @throws Error when the agent ends before, or with what is missing after 2 min */
+  async ended(running: LabProcess): Promise<void> {
+    if (this.hasEnded) return
+    await running
+      .waitForLine(() => this.hasEnded, { timeoutMs: 120_000 })
+      .catch((cause: unknown) => {
+        throw new Error(`Not all jobs have ended: ${this.summary}`, { cause })
+      })
+  }
+
+  /** Of all jobs, for the report of a failure. */
+  get summary(): string {
+    return this.jobs.map(({ order, ends }) => `${order.name}: ${this.states.get(order.name ?? '')}/${ends}`).join(', ')
+  }
+
+  /** What is not as it should be when all has ended and nothing runs. */
+  faults(): string[] {
+    const faults = [...this.problems]
+    const expected = new Set<string>()
+    for (const { order, files, ends } of this.jobs) {
+      const state = this.states.get(order.name ?? '')
+      if (state !== ends) faults.push(`${order.name} is ${state}, expected ${ends}`)
+      for (const { path, target, sha256 } of ends === 'acknowledged' ? files : []) {
+        expected.add(target)
+        const found = hashOf(target)
+        if (found !== sha256) faults.push(`${target} of ${order.name} has ${found}, expected ${sha256}`)
+        const sent = this.sentWhenHere.get(path)
+        const sentNow = this.origin.contentBytesSent(path)
+        if (sent !== undefined && sent !== sentNow) faults.push(`${path} was fetched again: ${sent}, then ${sentNow}`)
+      }
+    }
+    for (const name of readdirSync(join(this.dir, 'out'))) {
+      if (!expected.has(join(this.dir, 'out', name))) faults.push(`${name} is left`)
+    }
+    return faults
+  }
+
+  get totalBytes(): number {
+    return this.jobs.flatMap(({ files }) => files).reduce((sum, { lengthBytes }) => sum + lengthBytes, 0)
+  }
+
+  #hear(line: string): void {
+    if (!line.startsWith('{')) return
+    const told = JSON.parse(line) as JobEventRecord | { readonly created: string; readonly id: string }
+    if ('created' in told) {
+      const before = this.#ids.get(told.created)
+      if (before !== undefined && before !== told.id) this.problems.push(`${told.created} was made twice`)
+      this.#ids.set(told.created, told.id)
+      return
+    }
+    const before = this.events.get(told.id)
+    if (before !== undefined) {
+      if (JSON.stringify(before) !== line)
+        this.problems.push(`event ${told.id} was ${JSON.stringify(before)}, is ${line}`)
+      return
+    }
+    this.events.set(told.id, told)
+    this.states.set(told.name, told.state)
+    if (told.kind === 'file-transferred') this.#here(told)
+  }
+
+  #here({ name, fileIndex }: JobEventRecord): void {
+    const file = this.jobs.find(({ order }) => order.name === name)?.files.find(({ index }) => index === fileIndex)
+    if (!file) return
+    if (this.sentWhenHere.has(file.path)) this.problems.push(`${file.path} came twice`)
+    this.sentWhenHere.set(file.path, this.origin.contentBytesSent(file.path))
+  }
+}
+
+function jobOf(number: number, about: { origin: TestOrigin; random: Random; dir: string }): WorldJob {
+  const { origin, random, dir } = about
+  const pick = <T>(from: readonly T[]): T => from[Math.floor(random() * from.length)] as T
+  const isMissing = number % 10 === 3
+  const isCancelled = number % 10 === 6
+  const isBusy = number % 10 === 8
+  const files = Array.from({ length: 1 + (number % 3) }, (_, index) => {
+    // What is cancelled must be under way for a while.
+    const lengthBytes = isCancelled ? 6 * MIB : pick(SIZES)
+    const path = `/${number}-${index}`
+    const target = join(dir, 'out', `${number}-${index}`)
+    const isLocal = number % 10 === 9
+    const url = origin.serve(path, { seed: number * 10 + index, lengthBytes }, behaviourOf(isBusy))
+    const bytes = origin.content(path).read(0, lengthBytes)
+    const source = join(dir, 'source', `${number}-${index}`)
+    if (isLocal) writeFileSync(source, bytes)
+    const sha256 = createHash('sha256').update(bytes).digest('hex')
+    return { path, target, sha256, lengthBytes, index, url: isLocal ? `file://${source}` : url }
+  })
+  const missing = isMissing ? [{ url: origin.url(`/missing-${number}`), target: join(dir, 'out', 'missing') }] : []
+  const isManual = isMissing || number % 2 === 0
+  return {
+    order: {
+      name: `job ${number}`,
+      description: isCancelled ? 'cancel' : isManual ? 'complete' : '',
+      autoComplete: !isManual,
+      priority: pick(PRIORITIES),
+      minRetryDelayMs: 5000,
+      files: [...files.map(({ url, target }) => ({ url, target })), ...missing],
+    },
+    files,
+    ends: isCancelled ? 'cancelled' : 'acknowledged',
+  }
+}
+
+function behaviourOf(isBusy: boolean) {
+  return { ratePerConnectionBytesPerSec: 3 * MIB, ...(isBusy ? { status: 503 } : {}) }
+}
+
+function hashOf(path: string): string | null {
+  try {
+    return createHash('sha256').update(readFileSync(path)).digest('hex')
+  } catch {
+    return null
+  }
+}
