@@ -89,7 +89,7 @@ function commonOf(options: FetchOptions): Omit<TransferRequest, 'url'> {
   }
 }
 
-function parseHeader(text: string): readonly [string, string] {
+export function parseHeader(text: string): readonly [string, string] {
   const match = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*?)[ \t]*$/.exec(text)
   if (!match?.[1]) throw usage("-H takes 'Name: value'")
   return [match[1], match[2] ?? '']

@@ -10,6 +10,7 @@ import type { ShowOptions } from './config.ts'
 import type { GlobalOptions } from './context.ts'
 import type { DoctorOptions } from './doctor.ts'
 import type { FetchOptions } from './fetch-orders.ts'
+import { addJob } from './job/register.ts'
 
 export function createProgram(): Command {
   const program = new Command('shorthaul')
@@ -26,6 +27,7 @@ export function createProgram(): Command {
   addFetch(program)
   addDaemon(program)
   addDemo(program)
+  addJob(program)
   addStatus(program)
   addThrottle(program)
   addPeers(program)
@@ -52,9 +54,17 @@ function addFetch(program: Command): void {
     .option('-H, --header <header>', "'Name: value' for the origin; makes the content private", collect, [])
     .option('--priority <priority>', PRIORITIES.join(', '), 'foreground')
     .option('--no-daemon', 'do not use a running daemon')
+    .option('--detach', 'hand it to the daemon as a job (see `job`), of priority normal by default; prints its id')
     .action(async (urls: readonly string[], _options: unknown, command: Command) => {
-      const { fetchVerb } = await import('./fetch.ts')
-      await fetchVerb(urls, command.optsWithGlobals<FetchOptions>())
+      const options = command.optsWithGlobals<FetchOptions & { readonly detach?: boolean }>()
+      if (options.detach !== true) {
+        const { fetchVerb } = await import('./fetch.ts')
+        await fetchVerb(urls, options)
+        return
+      }
+      const { detachVerb } = await import('./job/detach.ts')
+      const isChosen = command.getOptionValueSource('priority') !== 'default'
+      await detachVerb(urls, { ...options, priority: isChosen ? options.priority : 'normal' })
     })
 }
 
