@@ -203,7 +203,9 @@ export class ControlServer {
     const { response, signal, access } = exchange
     refuseFilesOf(body.request.url, access)
     const id = randomUUID()
-    const delivery = new RemoteDelivery(response, { leftOver: body.leftOver, isInOrder: body.isInOrder, signal })
+    const { leftOver, isInOrder } = body
+    const isWhole = (body.request.ranges ?? null) === null
+    const delivery = new RemoteDelivery(response, { leftOver, isInOrder, isWhole, signal })
     this.#deliveries.set(id, delivery)
     response.writeHead(200, { 'content-type': 'application/vnd.shorthaul.fetch' })
     await delivery.send({ frame: 'accepted', id })

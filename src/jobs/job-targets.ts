@@ -3,8 +3,9 @@ import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { localIoError, systemCode } from '../errors.ts'
-import { deliverStaged, discardStaged, PartFile, stagedPath } from '../transfer/part-file.ts'
+import { PartFile } from '../transfer/part-file.ts'
 import type { Delivery } from '../transfer/request.ts'
+import { deliverStaged, discardStaged, stagedPath } from '../transfer/staged-part.ts'
 import type { Job, JobFile } from './job.ts'
 
 export interface JobTargets {

@@ -7,7 +7,7 @@ import type { ResourceId } from '../content/ids.ts'
 import type { ErrorCode } from '../errors.ts'
 import type { MeteredPolicy } from '../throttle/cost.ts'
 import type { Priority } from '../throttle/priority.ts'
-import type { SourceBytes } from '../transfer/request.ts'
+import type { FileRange, SourceBytes } from '../transfer/request.ts'
 import type { JobState } from './states.ts'
 
 declare const brand: unique symbol
@@ -32,11 +32,7 @@ export interface JobOwner {
 /** Downloads only, for now; `upload` and `upload-reply` of BITS are names that the model keeps free. */
 export type JobType = 'download'
 
-/** A part of a URL: half-open; null: to the end. */
-export interface FileRange {
-  readonly startBytes: number
-  readonly endBytes: number | null
-}
+export type { FileRange }
 
 export interface JobFile {
   /** Counts from 0 in the order in which they were added. */
