@@ -222,6 +222,7 @@ function requestOf(job: Job, file: JobFile, headers: TransferRequest['headers'])
     usePeers: job.usePeers,
     useOrigin: job.useOrigin,
     originMaxBytesPerSec: job.originMaxBytesPerSec,
+    ranges: file.ranges,
   }
 }
 
