@@ -31,6 +31,10 @@ const FETCH = z.strictObject({
     usePeers: z.boolean(),
     useOrigin: z.boolean(),
     originMaxBytesPerSec: z.number().positive().nullable(),
+    proxy: z
+      .string()
+      .max(16 * 1024)
+      .optional(),
     ranges: z.array(RANGE).min(1).max(MAX_FILE_RANGES).nullable().optional(),
   }),
   leftOver: z.array(z.string().nullable()).max(128 * 1024),

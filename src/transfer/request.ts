@@ -21,6 +21,8 @@ export interface TransferRequest {
   readonly useOrigin: boolean
   /** Cap on bytes from the origin; null: none. The LAN is not capped by it. */
   readonly originMaxBytesPerSec: number | null
+  /** `auto`, the default: as the agent's environment says; `none`; or the URL of a proxy, perhaps with a secret in it. */
+  readonly proxy?: string | undefined
   /**
    * What the target wants of the content, in the order in which it stands there; without overlap, and only the last may be
    * open. The delivery must have been opened for the same. Null, or absent: all.

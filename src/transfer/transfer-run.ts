@@ -423,8 +423,8 @@ export class TransferRun {
   }
 
   #originRequest(): OriginRequest {
-    const { url, headers } = this.#request
-    return { url, headers, useAgentCredentials: this.#options.isOwner, priority: this.#request.priority }
+    const { url, headers, priority, proxy } = this.#request
+    return { url, headers, useAgentCredentials: this.#options.isOwner, priority, proxy }
   }
 
   #hold(): Hold | null {
