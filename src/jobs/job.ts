@@ -74,7 +74,7 @@ export interface JobSettings {
   readonly name: string
   readonly description: string
   readonly priority: Priority
-  /** `auto`: from the agent's environment; `none`; or the URL of a proxy. */
+  /** `auto`: from the agent's environment; `none`; or the URL of a proxy. A login in it is sealed, and never shown. */
   readonly proxy: string
   readonly usePeers: boolean
   readonly useOrigin: boolean
@@ -110,7 +110,7 @@ export interface Job extends JobSettings {
   readonly type: JobType
   readonly owner: JobOwner
   readonly state: JobState
-  /** Sealed: header fields for the origin, and the webhook's secret. Null: none. */
+  /** Sealed: header fields for the origin, the proxy with its login, and the webhook's secret. Null: none. */
   readonly sealed: string | null
   /** Names of the fields that `sealed` holds: values are never shown. */
   readonly headerNames: readonly string[]

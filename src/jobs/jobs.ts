@@ -30,7 +30,15 @@ import type {
   JobsApi,
   JobView,
 } from './jobs-api.ts'
-import { checkSecrets, checkSettings, filesOf, type OrderRules, patchedFile } from './orders.ts'
+import {
+  checkSecrets,
+  checkSettings,
+  filesOf,
+  type OrderRules,
+  patchedFile,
+  proxyWithLogin,
+  shownProxy,
+} from './orders.ts'
 import { isFinal, type JobEvent, transition } from './states.ts'
 import { FORGIVEN, step } from './steps.ts'
 import { Vault } from './vault.ts'
@@ -197,11 +205,15 @@ export class Jobs {
       notify: { command: null, webhookUrl: null, events: ['transferred', 'error'] },
       autoComplete: false,
       ...given(settings),
+      ...(settings.proxy === undefined ? {} : { proxy: shownProxy(settings.proxy) }),
       id,
       type: 'download',
       owner,
       state: isStarted && files.length > 0 ? 'queued' : 'suspended',
-      sealed: this.#vault.seal({ headers: headers ?? [], webhookSecret: webhookSecret ?? null }, id),
+      sealed: this.#vault.seal(
+        { headers: headers ?? [], webhookSecret: webhookSecret ?? null, proxy: proxyWithLogin(settings.proxy) },
+        id,
+      ),
       headerNames: (headers ?? []).map(([name]) => name),
       createdAtMs: nowMs,
       modifiedAtMs: nowMs,
@@ -277,15 +289,18 @@ export class Jobs {
     const isTurnAffected = TURN_SETTINGS.some((key) => patch[key] !== undefined)
     const job = await this.#book.change(id, (now) => {
       this.#mustLive(now)
-      const old = headers === undefined || webhookSecret === undefined ? this.#vault.open(now.sealed, id) : null
+      const isAllNew = headers !== undefined && webhookSecret !== undefined && patch.proxy !== undefined
+      const old = isAllNew ? null : this.#vault.open(now.sealed, id)
       const secrets = {
         headers: headers ?? old?.headers ?? [],
         webhookSecret: webhookSecret === undefined ? (old?.webhookSecret ?? null) : webhookSecret,
+        proxy: patch.proxy === undefined ? (old?.proxy ?? null) : proxyWithLogin(patch.proxy),
       }
       return {
         job: {
           ...now,
           ...given(settings),
+          ...(patch.proxy === undefined ? {} : { proxy: shownProxy(patch.proxy) }),
           sealed: this.#vault.seal(secrets, id),
           headerNames: secrets.headers.map(([name]) => name),
           modifiedAtMs: this.#c.clock.nowMs(),

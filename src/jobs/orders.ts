@@ -183,6 +183,18 @@ function isProxy(proxy: string): boolean {
   return proxy.length <= MAX_URL_CHARS && URL.canParse(proxy) && /^https?:$/.test(new URL(proxy).protocol)
 }
 
+/** What of a proxy setting anybody may see. */
+export function shownProxy(proxy: string): string {
+  return proxy === 'auto' || proxy === 'none' ? proxy : new URL(proxy).origin
+}
+
+/** The setting, when it has a login, which is a secret; null: it has none. */
+export function proxyWithLogin(proxy = 'auto'): string | null {
+  if (proxy === 'auto' || proxy === 'none') return null
+  const { username, password } = new URL(proxy)
+  return username === '' && password === '' ? null : proxy
+}
+
 function isLine(text: string, maxChars: number): boolean {
   return text.length <= maxChars && !CONTROL.test(text)
 }
