@@ -31,7 +31,7 @@ export function openWan(
     readonly clock: Clock
     readonly log: Logger
     readonly traffic: OwnTraffic
-    readonly openProbe: (url: string) => DelayProbe
+    readonly openProbe: (url: string, proxy?: string) => DelayProbe
   },
   options: { readonly config: Config; readonly self: string },
 ): WanParts {

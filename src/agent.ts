@@ -182,7 +182,10 @@ export class Agent {
       const ledger = await Ledger.open({ clock, log }, join(config.dataDir, 'ledger.json'))
       opened.push(() => ledger.close())
       const traffic = new OwnTraffic()
-      const wan = openWan({ clock, log, traffic, openProbe: (url) => origins.delayProbe(url) }, { config, self })
+      const wan = openWan(
+        { clock, log, traffic, openProbe: (url, proxy) => origins.delayProbe(url, proxy) },
+        { config, self },
+      )
       opened.push(() => wan.host.close())
       opened.push(() => wan.hostState.close())
       opened.push(() => wan.governor.close())

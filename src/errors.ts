@@ -92,6 +92,12 @@ export const ERROR_TABLE = {
     'The resource changed at the origin while it was being fetched, more often than we start over.',
     'Run the command again; nothing of the two generations was mixed.',
   ),
+  SHORTHAUL_RANGE_INVALID: entry(
+    EXIT.origin,
+    false,
+    'The content ends before a range that was asked for does, or the ranges overlap.',
+    'Ask for bytes that the content has, each once; only the last range may be without an end.',
+  ),
   SHORTHAUL_ORIGIN_ERROR: entry(
     EXIT.network,
     true,

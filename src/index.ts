@@ -15,6 +15,7 @@ export { PartFile } from './transfer/part-file.ts'
 export { PipeDelivery } from './transfer/pipe-delivery.ts'
 export type {
   Delivery,
+  FileRange,
   SourceBytes,
   TransferEvent,
   TransferNote,

@@ -23,7 +23,9 @@ export class Fetches {
   /** Answers with frames until the fetch ended, however it did. */
   async answer({ response, signal, agent, asker }: Exchange, body: FetchBody): Promise<void> {
     const id = randomUUID()
-    const delivery = new RemoteDelivery(response, { leftOver: body.leftOver, isInOrder: body.isInOrder, signal })
+    const { leftOver, isInOrder } = body
+    const isWhole = (body.request.ranges ?? null) === null
+    const delivery = new RemoteDelivery(response, { leftOver, isInOrder, isWhole, signal })
     this.#deliveries.set(id, delivery)
     response.writeHead(200, { 'content-type': FETCH_TYPE })
     await delivery.send({ frame: 'accepted', id })

@@ -15,6 +15,8 @@ export interface RemoteDeliveryOptions {
   /** What the client's part has already. */
   readonly leftOver: readonly (SegmentHash | null)[]
   readonly isInOrder: boolean
+  /** The target is the content, and not ranges of it. */
+  readonly isWhole: boolean
   /** Aborted when the client is gone. */
   readonly signal: AbortSignal
 }
@@ -55,7 +57,7 @@ export class RemoteDelivery implements Delivery {
 
   async write(index: number, segment: VerifiedBytes): Promise<void> {
     const { bytes } = segment
-    if (index === 0 && bytes.byteLength === this.#lengthBytes) {
+    if (this.#options.isWhole && index === 0 && bytes.byteLength === this.#lengthBytes) {
       this.#wholeSha256 = createHash('sha256').update(bytes).digest('hex')
     }
     await this.#queue(() => [encodeSegmentHead(index, bytes.byteLength), bytes])

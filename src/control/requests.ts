@@ -4,6 +4,7 @@ import { parseId, type SegmentHash } from '../content/ids.ts'
 import { ShorthaulError } from '../errors.ts'
 import { PRIORITIES } from '../throttle/priority.ts'
 import type { TransferRequest } from '../transfer/request.ts'
+import { MAX_FILE_RANGES } from '../transfer/wanted.ts'
 
 export interface FetchBody {
   readonly request: TransferRequest
@@ -17,6 +18,7 @@ const URL_TEXT = z
   .string()
   .min(1)
   .max(16 * 1024)
+const RANGE = z.strictObject({ startBytes: z.int().min(0), endBytes: z.int().min(1).nullable() })
 export const FETCH_BODY = z.strictObject({
   request: z.strictObject({
     url: URL_TEXT,
@@ -29,6 +31,11 @@ export const FETCH_BODY = z.strictObject({
     usePeers: z.boolean(),
     useOrigin: z.boolean(),
     originMaxBytesPerSec: z.number().positive().nullable(),
+    proxy: z
+      .string()
+      .max(16 * 1024)
+      .optional(),
+    ranges: z.array(RANGE).min(1).max(MAX_FILE_RANGES).nullable().optional(),
   }),
   leftOver: z.array(z.string().nullable()).max(128 * 1024),
   isInOrder: z.boolean(),

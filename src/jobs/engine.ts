@@ -20,7 +20,7 @@ import { isTransient, longestDelayMs, retryDelayMs } from './retry.ts'
 import { schedule } from './scheduler.ts'
 import { isFinal, isRunning } from './states.ts'
 import { FORGIVEN, jobErrorOf, limitError, step } from './steps.ts'
-import type { Vault } from './vault.ts'
+import type { JobSecrets, Vault } from './vault.ts'
 import { why } from './why.ts'
 
 export interface JobEngineComponents {
@@ -337,9 +337,9 @@ export class JobEngine {
 
   #giveTurn(job: Job): void {
     const { clock, fetch, targets, vault, surroundings } = this.#c
-    let headers: readonly (readonly [string, string])[]
+    let secrets: JobSecrets
     try {
-      headers = vault.open(job.sealed, job.id).headers
+      secrets = vault.open(job.sealed, job.id)
     } catch (error) {
       this.#spawn(() => this.#refuse(job.id, error))
       return
@@ -347,7 +347,7 @@ export class JobEngine {
     const files = new Map<number, JobFile>()
     const run = new JobRun(
       { clock, fetch, targets },
-      { job, headers, isOwner: surroundings.isOwn(job), parallelFiles: this.#o.parallelFiles },
+      { job, secrets, isOwner: surroundings.isOwn(job), parallelFiles: this.#o.parallelFiles },
       {
         onConnected: () => this.#change(job.id, (now) => step(now, 'connected', { nowMs: clock.nowMs() })),
         onBegin: (file, found) => this.#fileBegun(job.id, file.index, found),

@@ -9,6 +9,7 @@ import type { Delivery, SourceBytes, TransferEvent, TransferRequest, TransferRes
 import { addBytes, type Job, type JobFile } from './job.ts'
 import type { JobTargets } from './job-targets.ts'
 import { isTransient } from './retry.ts'
+import type { JobSecrets } from './vault.ts'
 
 export type FetchForJob = (
   request: TransferRequest,
@@ -28,7 +29,7 @@ export interface JobRunComponents {
 
 export interface JobRunOptions {
   readonly job: Job
-  readonly headers: TransferRequest['headers']
+  readonly secrets: Pick<JobSecrets, 'headers' | 'proxy'>
   /** The job is of the user whose agent this is. */
   readonly isOwner: boolean
   readonly parallelFiles: number
@@ -148,7 +149,7 @@ export class JobRun {
 
   async #fetch(file: JobFile): Promise<void> {
     const { fetch, targets } = this.#c
-    const { job, headers, isOwner } = this.#o
+    const { job, secrets, isOwner } = this.#o
     let known = file.resource
     try {
       const delivery = observed(await targets.open(job, file), async (resource) => {
@@ -158,7 +159,7 @@ export class JobRun {
         await this.#connected()
         if (isNews) await this.#listener.onBegin(file, { resource, isRestart })
       })
-      const result = await fetch(requestOf(job, file, headers), delivery, {
+      const result = await fetch(requestOf(job, file, secrets), delivery, {
         signal: this.#stop.signal,
         onEvent: (event) => this.#heard(file, event),
         isOwner,
@@ -227,15 +228,17 @@ function fetchedBytes({ peer, origin }: SourceBytes): number {
   return peer + origin
 }
 
-function requestOf(job: Job, file: JobFile, headers: TransferRequest['headers']): TransferRequest {
+function requestOf(job: Job, file: JobFile, secrets: JobRunOptions['secrets']): TransferRequest {
   return {
     url: file.url,
-    headers,
+    headers: secrets.headers,
     sha256: file.sha256,
     priority: job.priority,
     usePeers: job.usePeers,
     useOrigin: job.useOrigin,
     originMaxBytesPerSec: job.originMaxBytesPerSec,
+    proxy: secrets.proxy ?? job.proxy,
+    ranges: file.ranges,
   }
 }
 

@@ -3,8 +3,10 @@ import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { localIoError, systemCode } from '../errors.ts'
-import { deliverStaged, discardStaged, PartFile, stagedPath } from '../transfer/part-file.ts'
+import { PartFile } from '../transfer/part-file.ts'
+import { RangePart } from '../transfer/range-part.ts'
 import type { Delivery } from '../transfer/request.ts'
+import { deliverStaged, discardStaged, stagedPath } from '../transfer/staged-part.ts'
 import type { Job, JobFile } from './job.ts'
 
 export interface JobTargets {
@@ -25,7 +27,9 @@ export interface JobTargets {
 /** As the user that this process runs as. */
 export class OwnTargets implements JobTargets {
   open(job: Job, file: JobFile): Promise<Delivery> {
-    return PartFile.openStaged(file.target, pathOf(job, file))
+    const { target, ranges } = file
+    const staged = pathOf(job, file)
+    return ranges === null ? PartFile.openStaged(target, staged) : RangePart.openStaged({ target, staged }, ranges)
   }
 
   async deliver(job: Job, file: JobFile): Promise<boolean> {

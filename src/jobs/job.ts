@@ -7,7 +7,7 @@ import type { ResourceId } from '../content/ids.ts'
 import type { ErrorCode } from '../errors.ts'
 import type { MeteredPolicy } from '../throttle/cost.ts'
 import type { Priority } from '../throttle/priority.ts'
-import type { SourceBytes } from '../transfer/request.ts'
+import type { FileRange, SourceBytes } from '../transfer/request.ts'
 import type { JobState } from './states.ts'
 
 declare const brand: unique symbol
@@ -32,11 +32,7 @@ export interface JobOwner {
 /** Downloads only, for now; `upload` and `upload-reply` of BITS are names that the model keeps free. */
 export type JobType = 'download'
 
-/** A part of a URL: half-open; null: to the end. */
-export interface FileRange {
-  readonly startBytes: number
-  readonly endBytes: number | null
-}
+export type { FileRange }
 
 export interface JobFile {
   /** Counts from 0 in the order in which they were added. */
@@ -78,7 +74,7 @@ export interface JobSettings {
   readonly name: string
   readonly description: string
   readonly priority: Priority
-  /** `auto`: from the agent's environment; `none`; or the URL of a proxy. */
+  /** `auto`: from the agent's environment; `none`; or the URL of a proxy. A login in it is sealed, and never shown. */
   readonly proxy: string
   readonly usePeers: boolean
   readonly useOrigin: boolean
@@ -114,7 +110,7 @@ export interface Job extends JobSettings {
   readonly type: JobType
   readonly owner: JobOwner
   readonly state: JobState
-  /** Sealed: header fields for the origin, and the webhook's secret. Null: none. */
+  /** Sealed: header fields for the origin, the proxy with its login, and the webhook's secret. Null: none. */
   readonly sealed: string | null
   /** Names of the fields that `sealed` holds: values are never shown. */
   readonly headerNames: readonly string[]

@@ -26,14 +26,21 @@ import type {
   JobPage,
   JobPatch,
   JobProgress,
-  JobSecretsOrder,
   JobStreamEvent,
   JobsApi,
   JobView,
 } from './jobs-api.ts'
 import { commandNotifier } from './notify-command.ts'
 import { WebhookNotifier } from './notify-webhook.ts'
-import { checkSecrets, checkSettings, filesOf, type OrderRules, patchedFile } from './orders.ts'
+import {
+  checkSecrets,
+  checkSettings,
+  filesOf,
+  type OrderRules,
+  patchedFile,
+  proxyWithLogin,
+  shownProxy,
+} from './orders.ts'
 import { Outbox } from './outbox.ts'
 import type { RunAsOwner } from './program.ts'
 import { isFinal, type JobEvent, transition } from './states.ts'
@@ -231,11 +238,15 @@ export class Jobs {
       notify: { command: null, webhookUrl: null, events: ['transferred', 'error'] },
       autoComplete: false,
       ...given(settings),
+      ...(settings.proxy === undefined ? {} : { proxy: shownProxy(settings.proxy) }),
       id,
       type: 'download',
       owner,
       state: isStarted && files.length > 0 ? 'queued' : 'suspended',
-      sealed: this.#vault.seal({ headers: headers ?? [], webhookSecret: webhookSecret ?? null }, id),
+      sealed: this.#vault.seal(
+        { headers: headers ?? [], webhookSecret: webhookSecret ?? null, proxy: proxyWithLogin(settings.proxy) },
+        id,
+      ),
       headerNames: (headers ?? []).map(([name]) => name),
       createdAtMs: nowMs,
       modifiedAtMs: nowMs,
@@ -316,6 +327,7 @@ export class Jobs {
         job: {
           ...now,
           ...given(settings),
+          ...(patch.proxy === undefined ? {} : { proxy: shownProxy(patch.proxy) }),
           ...this.#sealedAnew(now, patch),
           modifiedAtMs: this.#c.clock.nowMs(),
           idleMs: 0,
@@ -330,12 +342,13 @@ export class Jobs {
   }
 
   /** The secrets with what was given of them; nothing when nothing was. */
-  #sealedAnew({ id, sealed }: Job, { headers, webhookSecret }: JobSecretsOrder): Partial<Job> {
-    if (headers === undefined && webhookSecret === undefined) return {}
+  #sealedAnew({ id, sealed }: Job, { headers, webhookSecret, proxy }: JobPatch): Partial<Job> {
+    if (headers === undefined && webhookSecret === undefined && proxy === undefined) return {}
     const old = headers === undefined ? this.#vault.open(sealed, id) : this.#openedIfPossible(sealed, id)
     const secrets = {
       headers: headers ?? old.headers,
       webhookSecret: webhookSecret === undefined ? old.webhookSecret : webhookSecret,
+      proxy: proxy === undefined ? (old.proxy ?? null) : proxyWithLogin(proxy),
     }
     return { sealed: this.#vault.seal(secrets, id), headerNames: secrets.headers.map(([name]) => name) }
   }

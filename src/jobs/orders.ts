@@ -2,6 +2,7 @@
 import { isAbsolute, resolve } from 'node:path'
 import { redactUrl, ShorthaulError } from '../errors.ts'
 import { PRIORITIES } from '../throttle/priority.ts'
+import { faultOf } from '../transfer/wanted.ts'
 import { type FileRange, type JobFile, type JobSettings, NO_BYTES, NOTIFY_EVENTS } from './job.ts'
 import type { FileOrder, FilePatch, JobPatch } from './jobs-api.ts'
 
@@ -13,7 +14,6 @@ const MAX_PATH_BYTES = 4096
 /** BITS allows 16,384 for all header fields together. */
 const MAX_HEADER_CHARS = 16 * 1024
 const MAX_HEADERS = 64
-const MAX_RANGES = 500
 const MAX_COMMAND_PARTS = 64
 const MAX_COMMAND_CHARS = 8 * 1024
 const YEAR_MS = 366 * 24 * 3600 * 1000
@@ -132,20 +132,8 @@ function checkTarget(target: string): string {
 }
 
 function checkRanges(ranges: readonly FileRange[]): readonly FileRange[] {
-  check(ranges.length <= MAX_RANGES, 'ranges', `at most ${MAX_RANGES}`)
-  const sorted = [...ranges].sort((one, other) => one.startBytes - other.startBytes)
-  for (const [at, { startBytes, endBytes }] of sorted.entries()) {
-    const end = endBytes ?? Number.POSITIVE_INFINITY
-    const isRange = Number.isSafeInteger(startBytes) && startBytes >= 0 && end > startBytes
-    check(
-      isRange && (endBytes === null || Number.isSafeInteger(endBytes)),
-      'ranges',
-      'whole numbers, the end behind the start',
-    )
-    check(end <= (sorted[at + 1]?.startBytes ?? Number.POSITIVE_INFINITY), 'ranges', 'ranges that do not overlap')
-  }
-  const open = ranges.findIndex(({ endBytes }) => endBytes === null)
-  check(open === -1 || open === ranges.length - 1, 'ranges', 'only the last range without an end')
+  const fault = faultOf(ranges)
+  check(fault === null, 'ranges', fault ?? '')
   return ranges
 }
 
@@ -193,6 +181,18 @@ function checkTime(what: string, valueMs: number | undefined, minMs: number): vo
 function isProxy(proxy: string): boolean {
   if (proxy === 'auto' || proxy === 'none') return true
   return proxy.length <= MAX_URL_CHARS && URL.canParse(proxy) && /^https?:$/.test(new URL(proxy).protocol)
+}
+
+/** What of a proxy setting anybody may see. */
+export function shownProxy(proxy: string): string {
+  return proxy === 'auto' || proxy === 'none' ? proxy : new URL(proxy).origin
+}
+
+/** The setting, when it has a login, which is a secret; null: it has none. */
+export function proxyWithLogin(proxy = 'auto'): string | null {
+  if (proxy === 'auto' || proxy === 'none') return null
+  const { username, password } = new URL(proxy)
+  return username === '' && password === '' ? null : proxy
 }
 
 function isLine(text: string, maxChars: number): boolean {

@@ -1,5 +1,5 @@
 /**
- * Secrets of jobs at rest: header fields for origins, the key of a webhook. AES-256-GCM under a key in a file of its own
+ * Secrets of jobs at rest: header fields for origins, the login of a proxy, the key of a webhook. AES-256-GCM under a key in a file of its own
  * (0600), so that a copy of the database alone gives nothing away. Who can read the data directory reads both.
  */
 import { createCipheriv, createDecipheriv } from 'node:crypto'
@@ -16,6 +16,8 @@ export interface JobSecrets {
   readonly headers: readonly (readonly [name: string, value: string])[]
   /** Signs what the webhook is sent; null: unsigned. */
   readonly webhookSecret: string | null
+  /** The URL of the proxy with its login; null, or absent: it has none. */
+  readonly proxy?: string | null
 }
 
 export const NO_SECRETS: JobSecrets = { headers: [], webhookSecret: null }
@@ -42,7 +44,8 @@ export class Vault {
 
   /** @param about what it belongs to: sealed text is of no use elsewhere */
   seal(secrets: JobSecrets, about: string): string | null {
-    if (secrets.headers.length === 0 && secrets.webhookSecret === null) return null
+    const { headers, webhookSecret, proxy = null } = secrets
+    if (headers.length === 0 && webhookSecret === null && proxy === null) return null
     const nonce = secretBytes(NONCE_BYTES)
     const cipher = createCipheriv('aes-256-gcm', this.#key, nonce).setAAD(Buffer.from(about))
     const sealed = Buffer.concat([cipher.update(JSON.stringify(secrets)), cipher.final()])

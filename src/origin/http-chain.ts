@@ -7,6 +7,7 @@ import { redactUrl } from '../errors.ts'
 import type { HttpConnections, Traffic } from './http-connections.ts'
 import { type HttpResponse, sendRequest } from './http-request.ts'
 import { Netrc } from './netrc.ts'
+import type { ProxyChoice } from './proxy.ts'
 import { isRedirect, redirectTarget } from './redirects.ts'
 import { fieldsForHop, type UserFields } from './request-fields.ts'
 import { freshUntil, isPrivateRedirect } from './sharing.ts'
@@ -23,6 +24,8 @@ export interface ChainRequest {
   readonly user: UserFields
   /** False: neither netrc nor the client certificate. */
   readonly useAgentCredentials: boolean
+  /** For every hop. */
+  readonly proxy: ProxyChoice
   /** Range, conditions and preferences: sent with every hop. */
   readonly extra: Readonly<Record<string, string>>
   readonly userAgent: string
@@ -69,7 +72,7 @@ export async function followChain(components: ChainComponents, request: ChainReq
       privateReason ??= 'a client certificate was offered'
     }
     const response = await sendRequest(
-      connections.route(url, { offerClientCert, traffic: request.traffic }),
+      connections.route(url, { offerClientCert, traffic: request.traffic, proxy: request.proxy }),
       {
         url,
         method: request.method,

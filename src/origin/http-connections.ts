@@ -1,5 +1,5 @@
 /**
- * The pools of connections to origins: direct, through a proxy, with and without the client certificate.
+ * The pools of connections to origins: direct, through each proxy, with and without the client certificate.
  *
  * Does not retry and does not follow redirects. HTTP/1.1 only: one HTTP/2 connection with its small windows is slower
  * for bulk than a few HTTP/1.1 ones (facts of undici 7, where allowH2 is off by default too).
@@ -12,7 +12,14 @@ import { ShorthaulError, systemCode } from '../errors.ts'
 import type { Pacer } from '../throttle/pacer.ts'
 import type { Priority } from '../throttle/priority.ts'
 import { PacedSocket } from './paced-socket.ts'
-import { type Environment, type ProxyRules, type ProxyServer, parseProxyRules, proxyFor } from './proxy.ts'
+import {
+  type Environment,
+  type ProxyChoice,
+  type ProxyRules,
+  type ProxyServer,
+  parseProxyRules,
+  proxyFor,
+} from './proxy.ts'
 
 export interface ConnectionOptions {
   readonly connectTimeoutMs: number
@@ -41,6 +48,9 @@ export interface Route {
   readonly fields: Readonly<Record<string, string>>
 }
 
+/** Requests may name proxies; beyond this the pool that was used longest ago is closed when its requests have ended. */
+const MAX_TUNNELS = 32
+
 interface TlsOptions {
   readonly ca?: readonly string[]
   readonly cert?: string
@@ -52,8 +62,12 @@ export class HttpConnections {
   readonly #rules: ProxyRules
   readonly #tls: TlsOptions
   readonly #clientCert: TlsOptions | null
-  /** For each kind of traffic at most four: with or without the client certificate, direct or through the https proxy. */
-  readonly #dispatchers = new Map<string, Dispatcher>()
+  /** For each kind of traffic at most two: with or without the client certificate. Within them, a pool for each origin. */
+  readonly #direct = new Map<string, Dispatcher>()
+  /** The same for each proxy with its login, for https; the one used longest ago comes first. */
+  readonly #tunnels = new Map<string, Dispatcher>()
+  /** Tunnels that close. */
+  readonly #retired = new Set<Dispatcher>()
 
   private constructor(options: ConnectionOptions, tls: TlsOptions, clientCert: TlsOptions | null) {
     this.#options = options
@@ -75,8 +89,8 @@ export class HttpConnections {
   }
 
   /** For a connection of one's own to the origin of this URL; null: not https, or through a proxy. */
-  directTls(url: URL): { readonly ca?: string[] } | null {
-    if (url.protocol !== 'https:' || proxyFor(this.#rules, url) !== null) return null
+  directTls(url: URL, proxy: ProxyChoice): { readonly ca?: string[] } | null {
+    if (url.protocol !== 'https:' || proxyFor(this.#rules, url, proxy) !== null) return null
     return this.#tls.ca === undefined ? {} : { ca: [...this.#tls.ca] }
   }
 
@@ -85,14 +99,17 @@ export class HttpConnections {
   }
 
   /** @param options.offerClientCert false for an origin that only a redirect named */
-  route(url: URL, options: { readonly offerClientCert: boolean; readonly traffic: Traffic }): Route {
+  route(
+    url: URL,
+    options: { readonly offerClientCert: boolean; readonly traffic: Traffic; readonly proxy?: ProxyChoice },
+  ): Route {
     const { traffic } = options
-    const proxy = proxyFor(this.#rules, url)
+    const proxy = proxyFor(this.#rules, url, options.proxy)
     const isTls = url.protocol === 'https:'
     const withCert = isTls && options.offerClientCert && this.#clientCert !== null
     const path = `${url.pathname}${url.search}`
     if (proxy === null) {
-      return { dispatcher: this.#direct(withCert, traffic), origin: url.origin, target: path, fields: {} }
+      return { dispatcher: this.#directly(withCert, traffic), origin: url.origin, target: path, fields: {} }
     }
     if (isTls)
       return { dispatcher: this.#tunnel(proxy, withCert, traffic), origin: url.origin, target: path, fields: {} }
@@ -102,39 +119,59 @@ export class HttpConnections {
       host: url.host,
       ...(proxy.authorization === null ? {} : { 'proxy-authorization': proxy.authorization }),
     }
-    return { dispatcher: this.#direct(false, traffic), origin: proxy.origin, target: `${url.origin}${path}`, fields }
+    return { dispatcher: this.#directly(false, traffic), origin: proxy.origin, target: `${url.origin}${path}`, fields }
   }
 
   /** Ends every connection at once: requests that run fail with SHORTHAUL_ABORTED. Idempotent. */
   async close(): Promise<void> {
-    await Promise.all([...this.#dispatchers.values()].map((dispatcher) => dispatcher.destroy()))
+    const all = [...this.#direct.values(), ...this.#tunnels.values(), ...this.#retired]
+    await Promise.all(all.map((dispatcher) => dispatcher.destroy()))
   }
 
-  #direct(withCert: boolean, traffic: Traffic): Dispatcher {
+  #directly(withCert: boolean, traffic: Traffic): Dispatcher {
     const pacer = this.#pacer(traffic)
-    return this.#cached(
-      `direct ${withCert} ${pacer === null ? '' : traffic}`,
-      () => new Agent({ ...this.#poolOptions(pacer), connect: this.#connector(withCert, pacer) }),
-    )
+    const key = `${withCert} ${pacer === null ? '' : traffic}`
+    const known = this.#direct.get(key)
+    if (known) return known
+    const dispatcher = new Agent({ ...this.#poolOptions(pacer), connect: this.#connector(withCert, pacer) })
+    this.#direct.set(key, dispatcher)
+    return dispatcher
   }
 
   #tunnel(proxy: ProxyServer, withCert: boolean, traffic: Traffic): Dispatcher {
     const pacer = this.#pacer(traffic)
-    return this.#cached(
-      `tunnel ${withCert} ${pacer === null ? '' : traffic}`,
-      () =>
-        new ProxyAgent({
-          ...this.#poolOptions(pacer),
-          uri: proxy.origin,
-          ...(proxy.authorization === null ? {} : { token: proxy.authorization }),
-          requestTls: this.#connect(withCert),
-          proxyTls: this.#connect(false),
-          // The pool that carries CONNECT: its own default would wait 300 s for the proxy's answer. The connection that is
-          // counted is this one, below the origin's TLS.
-          clientFactory: (origin, options) =>
-            new Pool(origin, { ...options, ...this.#poolOptions(pacer), connect: this.#connector(false, pacer) }),
-        }),
-    )
+    const { origin, authorization } = proxy
+    const key = `${origin} ${authorization ?? ''} ${withCert} ${pacer === null ? '' : traffic}`
+    const known = this.#tunnels.get(key)
+    this.#tunnels.delete(key)
+    const tunnel =
+      known ??
+      new ProxyAgent({
+        ...this.#poolOptions(pacer),
+        uri: origin,
+        ...(authorization === null ? {} : { token: authorization }),
+        requestTls: this.#connect(withCert),
+        proxyTls: this.#connect(false),
+        // The pool that carries CONNECT: its own default would wait 300 s for the proxy's answer. The connection that is
+        // counted is this one, below the origin's TLS.
+        clientFactory: (target, options) =>
+          new Pool(target, { ...options, ...this.#poolOptions(pacer), connect: this.#connector(false, pacer) }),
+      })
+    this.#tunnels.set(key, tunnel)
+    this.#retireTunnels()
+    return tunnel
+  }
+
+  #retireTunnels(): void {
+    for (const [key, tunnel] of this.#tunnels) {
+      if (this.#tunnels.size <= MAX_TUNNELS) return
+      this.#tunnels.delete(key)
+      this.#retired.add(tunnel)
+      tunnel
+        .close()
+        .catch(() => {}) // destroyed meanwhile
+        .finally(() => this.#retired.delete(tunnel))
+    }
   }
 
   #poolOptions(pacer: Pacer | null) {
@@ -168,14 +205,6 @@ export class HttpConnections {
         callback(...result)
       })
     }
-  }
-
-  #cached(key: string, make: () => Dispatcher): Dispatcher {
-    const known = this.#dispatchers.get(key)
-    if (known) return known
-    const dispatcher = make()
-    this.#dispatchers.set(key, dispatcher)
-    return dispatcher
   }
 }
 

@@ -6,6 +6,7 @@ import type { Clock } from '../clock.ts'
 import type { DelayProbe } from '../throttle/delay-monitor.ts'
 import type { HttpConnections } from './http-connections.ts'
 import { sendRequest } from './http-request.ts'
+import type { ProxyChoice } from './proxy.ts'
 
 const HEADERS_TIMEOUT_MS = 2000
 
@@ -13,23 +14,25 @@ export class HttpDelayProbe implements DelayProbe {
   readonly #components: { readonly clock: Clock; readonly connections: HttpConnections }
   readonly #url: URL
   readonly #userAgent: string
+  readonly #proxy: ProxyChoice
 
   /** @param options.url of what is being fetched, where the answer is cheap; without what identifies the user */
   constructor(
     components: { readonly clock: Clock; readonly connections: HttpConnections },
-    options: { readonly url: string; readonly userAgent: string },
+    options: { readonly url: string; readonly userAgent: string; readonly proxy: ProxyChoice },
   ) {
     this.#components = components
     this.#url = new URL(options.url)
     this.#url.username = ''
     this.#url.password = ''
     this.#userAgent = options.userAgent
+    this.#proxy = options.proxy
   }
 
   async roundTrip({ signal }: { readonly signal: AbortSignal }): Promise<void> {
     const { clock, connections } = this.#components
     const { body } = await sendRequest(
-      connections.route(this.#url, { offerClientCert: false, traffic: 'questions' }),
+      connections.route(this.#url, { offerClientCert: false, traffic: 'questions', proxy: this.#proxy }),
       {
         url: this.#url,
         method: 'HEAD',

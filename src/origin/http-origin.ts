@@ -6,7 +6,7 @@
  */
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
-import { redactUrl, systemCode } from '../errors.ts'
+import { redactUrl, ShorthaulError, systemCode } from '../errors.ts'
 import type { Priority } from '../throttle/priority.ts'
 import { parseReprDigest, WANT_REPR_DIGEST } from './digest-fields.ts'
 import { HeadMemory } from './head-memory.ts'
@@ -17,6 +17,7 @@ import { statusError } from './http-errors.ts'
 import { formatRange, isRange, parseContentRange } from './http-range.ts'
 import type { Netrc } from './netrc.ts'
 import type { Degradation, OpenOptions, Origin, OriginFacts, OriginRequest, OriginStream } from './origin.ts'
+import { parseProxyChoice } from './proxy.ts'
 import { parseUserFields, type UserFields } from './request-fields.ts'
 import { contentCoding, listField, singleField } from './response-fields.ts'
 import { judgeSharing } from './sharing.ts'
@@ -43,10 +44,10 @@ export interface HttpOriginComponents {
   readonly connections: HttpConnections
   readonly netrc: Netrc
   /** Told that content is had from a URL, with a priority, until the function that it returns is called. */
-  readonly enter?: ((priority: Priority, url: string) => () => void) | undefined
+  readonly enter?: ((priority: Priority, url: string, proxy?: string) => () => void) | undefined
 }
 
-type Ask = Pick<ChainRequest, 'url' | 'user' | 'useAgentCredentials' | 'signal'>
+type Ask = Pick<ChainRequest, 'url' | 'user' | 'useAgentCredentials' | 'proxy' | 'signal'>
 
 export class HttpOrigin implements Origin {
   readonly #components: HttpOriginComponents
@@ -88,8 +89,8 @@ export class HttpOrigin implements Origin {
       const condition = expected && ifRangeValue(expected.validator)
       if (condition) extra['if-range'] = condition
     }
-    const { priority = 'foreground' } = request
-    const leave = this.#components.enter?.(priority, ask.url.href) ?? (() => {})
+    const { priority = 'foreground', proxy } = request
+    const leave = this.#components.enter?.(priority, ask.url.href, proxy) ?? (() => {})
     let chain: Chain
     try {
       const { headersTimeoutMs } = this.#options
@@ -220,8 +221,16 @@ export class HttpOrigin implements Origin {
 }
 
 function askOf(request: OriginRequest, signal: AbortSignal): Ask {
-  const { url, headers, useAgentCredentials } = request
-  return { url: new URL(url), user: parseUserFields(headers), useAgentCredentials, signal }
+  const { headers, useAgentCredentials } = request
+  const url = new URL(request.url)
+  const proxy = parseProxyChoice(request.proxy ?? 'auto')
+  if (typeof proxy === 'object' && url.protocol === 'http:' && !useAgentCredentials) {
+    throw new ShorthaulError(
+      'SHORTHAUL_FORBIDDEN',
+      `Cannot fetch "${redactUrl(url)}" through a proxy of one's own: it could change what is shared; expected https`,
+    )
+  }
+  return { url, user: parseUserFields(headers), useAgentCredentials, proxy, signal }
 }
 
 /** Like judgeAnswer for `bytes=0-0`, but an ignored Range and an empty content are answers too. */

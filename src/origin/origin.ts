@@ -19,6 +19,8 @@ export interface OriginRequest {
   readonly useAgentCredentials: boolean
   /** How the content is read: see throttle/. Questions about it never wait. Default: foreground. */
   readonly priority?: Priority
+  /** `auto`, the default: as the environment says; `none`: directly; or the http(s) URL of a proxy, perhaps with a secret. */
+  readonly proxy?: string | undefined
 }
 
 /** Something that the origin lacks and that we do without; said once per transfer. */

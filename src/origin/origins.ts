@@ -17,6 +17,7 @@ import { HttpDelayProbe } from './http-delay-probe.ts'
 import { HttpOrigin } from './http-origin.ts'
 import { loadNetrc } from './netrc.ts'
 import type { OpenOptions, Origin, OriginFacts, OriginRequest, OriginStream } from './origin.ts'
+import { parseProxyChoice } from './proxy.ts'
 
 /** Every value comes from config/schema.ts; this module has no defaults. */
 export interface OriginOptions {
@@ -53,15 +54,15 @@ export interface OriginTrafficControl {
   /** Through what connections for work of this priority read; null: as fast as they can. */
   pacerOf(priority: Priority): Pacer | null
   /** Content is had from an origin from now on, until the returned function is called. */
-  enter(priority: Priority, url: string): () => void
+  enter(priority: Priority, url: string, proxy?: string): () => void
 }
 
 export class Origins implements Origin {
   readonly #http: HttpOrigin
   readonly #file: FileOrigin
-  readonly #openProbe: (url: string) => DelayProbe
+  readonly #openProbe: (url: string, proxy?: string) => DelayProbe
 
-  private constructor(http: HttpOrigin, file: FileOrigin, openProbe: (url: string) => DelayProbe) {
+  private constructor(http: HttpOrigin, file: FileOrigin, openProbe: (url: string, proxy?: string) => DelayProbe) {
     this.#http = http
     this.#file = file
     this.#openProbe = openProbe
@@ -77,13 +78,14 @@ export class Origins implements Origin {
       ...(onSocket ? { onSocket } : {}),
       ...(wan ? { pacerOf: (priority) => wan.pacerOf(priority) } : {}),
     })
-    const enter = wan ? (priority: Priority, url: string) => wan.enter(priority, url) : undefined
+    const enter = wan ? (...entered: Parameters<OriginTrafficControl['enter']>) => wan.enter(...entered) : undefined
     return new Origins(
       new HttpOrigin({ clock, log, connections, netrc, enter }, options),
       new FileOrigin({ clock }),
-      (url) => {
-        const head = new HttpDelayProbe({ clock, connections }, { url, userAgent: options.userAgent })
-        const tls = connections.directTls(new URL(url))
+      (url, proxyText = 'auto') => {
+        const proxy = parseProxyChoice(proxyText)
+        const head = new HttpDelayProbe({ clock, connections }, { url, proxy, userAgent: options.userAgent })
+        const tls = connections.directTls(new URL(url), proxy)
         return tls === null ? head : new FirstThatAnswers(new H2DelayProbe(new URL(url).origin, tls), head)
       },
     )
@@ -99,9 +101,9 @@ export class Origins implements Origin {
     return this.#transport(url).open({ ...request, url }, options)
   }
 
-  /** For the delay towards an http(s) URL that content is had from. */
-  delayProbe(url: string): DelayProbe {
-    return this.#openProbe(url)
+  /** For the delay towards an http(s) URL that content is had from. @param proxy as in OriginRequest */
+  delayProbe(url: string, proxy?: string): DelayProbe {
+    return this.#openProbe(url, proxy)
   }
 
   /** Ends what runs: bodies that are being read fail with SHORTHAUL_ABORTED. Idempotent. */

@@ -1,5 +1,6 @@
 /**
- * Which proxy, if any, a URL goes through: HTTP_PROXY, HTTPS_PROXY and NO_PROXY as curl reads them. Pure.
+ * Which proxy, if any, a URL goes through: what the request says, or HTTP_PROXY, HTTPS_PROXY and NO_PROXY as curl reads
+ * them. Pure.
  *
  * Does not hold: ALL_PROXY, SOCKS and PAC. Own code and not undici's EnvHttpProxyAgent, because that falls back to
  * process.env and to HTTP_PROXY for https, and sends CONNECT for plain http, which squid refuses for port 80 by default.
@@ -24,6 +25,18 @@ export interface ProxyRules {
   isExempt(url: URL): boolean
 }
 
+/** What a request says: the environment's rules, no proxy, or this one for everything. */
+export type ProxyChoice = 'auto' | 'none' | ProxyServer
+
+/** @throws SHORTHAUL_USAGE */
+export function parseProxyChoice(text: string): ProxyChoice {
+  if (text === 'auto' || text === 'none') return text
+  const proxy = parseProxyUrl(text)
+  if (proxy !== null) return proxy
+  // It may hold a password: it is not quoted.
+  throw new ShorthaulError('SHORTHAUL_USAGE', 'Cannot use the proxy: expected auto, none, or an http or https URL')
+}
+
 /** Lower case wins, as in curl. @throws SHORTHAUL_CONFIG_INVALID */
 export function parseProxyRules(env: Environment): ProxyRules {
   return {
@@ -33,7 +46,8 @@ export function parseProxyRules(env: Environment): ProxyRules {
   }
 }
 
-export function proxyFor(rules: ProxyRules, url: URL): ProxyServer | null {
+export function proxyFor(rules: ProxyRules, url: URL, choice: ProxyChoice = 'auto'): ProxyServer | null {
+  if (choice !== 'auto') return choice === 'none' ? null : choice
   const proxy = url.protocol === 'https:' ? rules.https : rules.http
   return proxy === null || rules.isExempt(url) ? null : proxy
 }
@@ -42,15 +56,15 @@ function parseProxy(env: Environment, lowerCaseName: string): ProxyServer | null
   const name = env[lowerCaseName] === undefined ? lowerCaseName.toUpperCase() : lowerCaseName
   const text = env[name]?.trim()
   if (!text) return null
-  const absolute = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`
-  const url = URL.canParse(absolute) ? new URL(absolute) : null
-  if (url === null || (url.protocol !== 'http:' && url.protocol !== 'https:')) {
-    // The value may hold a password: it is not quoted.
-    throw new ShorthaulError(
-      'SHORTHAUL_CONFIG_INVALID',
-      `Cannot use the proxy of ${name}: expected an http or https URL`,
-    )
-  }
+  const proxy = parseProxyUrl(/^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`)
+  if (proxy !== null) return proxy
+  // The value may hold a password: it is not quoted.
+  throw new ShorthaulError('SHORTHAUL_CONFIG_INVALID', `Cannot use the proxy of ${name}: expected an http or https URL`)
+}
+
+function parseProxyUrl(text: string): ProxyServer | null {
+  const url = URL.canParse(text) ? new URL(text) : null
+  if (url === null || (url.protocol !== 'http:' && url.protocol !== 'https:')) return null
   const hasLogin = url.username !== '' || url.password !== ''
   const authorization = hasLogin ? basicAuthorization(decodeUserInfo(url.username), decodeUserInfo(url.password)) : null
   return { origin: url.origin, authorization }

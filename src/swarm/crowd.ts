@@ -297,12 +297,15 @@ export class Crowd {
     return keys
   }
 
-  /** Streams that we may run now in all; 0 when others fetch, or nobody may. */
-  streamShare(nowMs: number): number {
-    if (!this.#isSettled(nowMs)) return 0
+  /**
+   * Streams that we may run now in all; 0 when others fetch, or nobody may.
+   * @param isPart we want only some of the content: others may come to that late or never, so that one stream is ours
+   */
+  streamShare(nowMs: number, isPart = false): number {
+    if (!this.#isSettled(nowMs) || this.#mustWait(nowMs)) return 0
     const fetchers = this.fetchers(nowMs)
     const at = fetchers.indexOf(this.#o.self)
-    if (at === -1 || this.#mustWait(nowMs)) return 0
+    if (at === -1) return isPart && this.#isOwnWilling() && !this.#isUndivided ? 1 : 0
     const share = Math.floor((this.#budget.value - at - 1) / fetchers.length) + 1
     return Math.min(share, this.#o.maxStreams)
   }
@@ -323,9 +326,10 @@ export class Crowd {
   /**
    * Takes the next claim, or null when there is nothing (sensible) to claim.
    * @param free positions that we neither have nor can get from a neighbour, and that nothing of ours fetches
+   * @param isPart we want only some of the content: nobody need leave any of it to others
    */
-  claim(free: PositionSet, nowMs: number): Claim | null {
-    if (this.#claims.size >= this.streamShare(nowMs)) return null
+  claim(free: PositionSet, nowMs: number, isPart = false): Claim | null {
+    if (this.#claims.size >= this.streamShare(nowMs, isPart)) return null
     const open = free.copy()
     for (const member of this.#members.values()) {
       if (this.#holdsClaims(member, nowMs)) open.deleteAll(member.claimed)
@@ -336,7 +340,7 @@ export class Crowd {
     if (this.#isTooSlow(open.size, nowMs)) return null
     const fetchers = this.fetchers(nowMs)
     const at = fetchers.indexOf(this.#o.self)
-    const own = shareOf(open.size, { at, count: fetchers.length })
+    const own = isPart ? { start: 0, end: open.size } : shareOf(open.size, { at, count: fetchers.length })
     if (own === null) return null
     // Somewhere in our share and not at its start: two that do not know of each other yet seldom meet then.
     const first = own.start + Math.floor((fetchers.length > 1 ? this.#o.random() / 2 : 0) * (own.end - own.start))
@@ -344,9 +348,12 @@ export class Crowd {
     return this.#enter(runFrom(open, nth(open, first), most), nowMs)
   }
 
-  /** A stream that is there already (the first GET, which served as the probe): everything from `start` on is its. */
-  claimRest(start: number, nowMs: number): Claim {
-    return this.#enter({ start, end: this.#o.segmentCount }, nowMs)
+  /**
+   * One stream that need not be shared out beforehand (the first GET, which served as the probe; alone; or of an origin
+   * without ranges): everything from `start` on is its.
+   */
+  claimRest(start: number, nowMs: number, end = this.#o.segmentCount): Claim {
+    return this.#enter({ start, end }, nowMs)
   }
 
   /** Content bytes came in on the stream of a claim. */
@@ -484,11 +491,14 @@ export class Crowd {
     }
     if (!latest) return null
     const { claimed } = latest.member
-    const late: number[] = []
-    for (let at = claimed.nextCommon(open, 0); at !== -1; at = claimed.nextCommon(open, at + 1)) late.push(at)
-    const start = late[Math.floor(late.length / 2)]
-    if (start === undefined) return null
-    return this.#enter(runFrom(claimed, start, MAX_CLAIM_SEGMENTS), nowMs, latest.member.state.agent)
+    const late = new PositionSet(this.#o.segmentCount)
+    for (let at = claimed.nextCommon(open, 0); at !== -1; at = claimed.nextCommon(open, at + 1)) late.add(at)
+    if (late.size === 0) return null
+    return this.#enter(
+      runFrom(late, nth(late, Math.floor(late.size / 2)), MAX_CLAIM_SEGMENTS),
+      nowMs,
+      latest.member.state.agent,
+    )
   }
 
   /** Half of what the stream would get of the rest at the rates measured: the ends meet, and little is in flight then. */

@@ -76,8 +76,8 @@ export interface WanGovernorComponents {
   /** Null: the network card is not watched. */
   readonly host: HostMeter | null
   readonly rules: WanRules
-  /** @param url what is had from there at the moment */
-  readonly openProbe: (url: string) => DelayProbe
+  /** @param url what is had from there at the moment, through this proxy (as in OriginRequest) */
+  readonly openProbe: (url: string, proxy?: string) => DelayProbe
   /** Read from origins since the beginning, by whatever priority. */
   readonly wanReadBytes: () => number
 }
@@ -102,6 +102,7 @@ export class WanGovernor {
   #unwatch: (() => void) | null = null
   #host: { readonly received: DirectionView; readonly wanReceivedBytesPerSec: number | null } | null = null
   #probeUrl = ''
+  #probeProxy: string | undefined
   #tickedAtMs = 0
   #activeAtMs = Number.NEGATIVE_INFINITY
   /** Bytes read, at the last ticks. */
@@ -134,9 +135,12 @@ export class WanGovernor {
   }
 
   /** Something is had from an origin from now on, until the returned function is called. */
-  enter(priority: Priority, url: string): () => void {
+  enter(priority: Priority, url: string, proxy?: string): () => void {
     this.#demand[priority]++
-    if (priority !== 'foreground') this.#probeUrl = url
+    if (priority !== 'foreground') {
+      this.#probeUrl = url
+      this.#probeProxy = proxy
+    }
     if (this.#running === null && !this.#stop.signal.aborted) this.#start()
     let isHere = true
     return () => {
@@ -371,7 +375,7 @@ export class WanGovernor {
     const own = phase === 'startup' ? PROBE_MS.startup : fast
     this.#delay.setInterval(this.#isLead ? own : PROBE_MS.follower)
     if (this.#delay.isRunning || this.#probeUrl === '') return
-    this.#delay.start(this.#c.openProbe(this.#probeUrl))
+    this.#delay.start(this.#c.openProbe(this.#probeUrl, this.#probeProxy))
   }
 
   #users(): WanUser[] {

@@ -57,6 +57,8 @@ export class OriginClaims {
   readonly #running = new Map<Claim, Running>()
   #heldSinceMs: number | null = null
   #heldReason: string | null = null
+  /** What the transfer wants at all; nothing else is claimed. */
+  readonly #wanted: PositionSet
   /** Tells others what we claim. */
   readonly #tell: () => void
 
@@ -68,7 +70,13 @@ export class OriginClaims {
       positions: ClaimedPositions
       wan: WanControl | null
     },
-    options: { owner: object; priority: Priority; signal: AbortSignal; onChange: () => void },
+    options: {
+      owner: object
+      wanted: PositionSet
+      priority: Priority
+      signal: AbortSignal
+      onChange: () => void
+    },
   ) {
     this.#fetcher = components.fetcher
     this.#shared = components.shared
@@ -77,6 +85,7 @@ export class OriginClaims {
     this.#wan = components.wan
     this.#priority = options.priority
     this.#owner = options.owner
+    this.#wanted = options.wanted
     this.#signal = options.signal
     this.#tell = options.onChange
     if (!this.#fetcher.canRange) this.#shared.crowd.fetchUndivided()
@@ -97,7 +106,7 @@ export class OriginClaims {
     }
     const pause = this.#pause(nowMs)
     const condition = this.#wan?.isBusy(this.#priority) || this.#heldSinceMs !== null ? 'busy' : 'active'
-    if (this.#running.size === 0) crowd.setCondition(pause ?? condition)
+    if (this.#running.size === 0) crowd.setCondition(pause ?? (this.#isOfNoHelp() ? 'local' : condition))
     else crowd.setCondition(condition)
     if (pause === null) {
       for (let claim = this.#claim(nowMs); claim !== null; claim = this.#claim(nowMs)) this.#start(claim, null)
@@ -123,15 +132,34 @@ export class OriginClaims {
   #claim(nowMs: number): Claim | null {
     const { crowd } = this.#shared
     if (this.#positions.isAlone()) return this.#claimRest(nowMs)
-    if (crowd.ownStreamCount >= crowd.streamShare(nowMs)) return null
-    return crowd.isUndivided ? this.#claimRest(nowMs) : crowd.claim(this.#positions.free(), nowMs)
+    const isPart = !this.#wanted.isFull
+    if (crowd.ownStreamCount >= crowd.streamShare(nowMs, isPart)) return null
+    return crowd.isUndivided ? this.#claimRest(nowMs) : crowd.claim(this.#positions.free(), nowMs, isPart)
+  }
+
+  /** We want only some of the content, and that comes from others: nobody need leave us a share of the rest. */
+  #isOfNoHelp(): boolean {
+    return !this.#wanted.isFull && this.#positions.free().size === 0
   }
 
   /** One stream for all that is left: what the user's other tools do, and what origins expect. */
   #claimRest(nowMs: number): Claim | null {
     if (this.#running.size > 0) return null
     const start = this.#positions.free().next(0)
-    return start === -1 ? null : this.#shared.crowd.claimRest(start, nowMs)
+    if (start === -1) return null
+    const { crowd } = this.#shared
+    const end = this.#wantedEnd(start)
+    const claim = crowd.claimRest(start, nowMs, end)
+    for (let index = start; index < end; index++) if (!this.#wanted.has(index)) crowd.release(index)
+    return claim
+  }
+
+  /** Where the stream that begins there ends. One that cannot be asked for a range reads through what is not wanted. */
+  #wantedEnd(start: number): number {
+    let end = start + 1
+    if (this.#fetcher.canRange) while (this.#wanted.has(end)) end++
+    else for (const index of this.#wanted.values(end)) end = index + 1
+    return end
   }
 
   #start(claim: Claim, stream: OriginStream | null): void {

@@ -6,13 +6,13 @@
  * ends without a target, it is renamed to `.<name>.shorthaul-part`. Either is taken over by the next run.
  *
  * A job's part (`openStaged`) has one name of its own from beginning to end, and gets the target's name only when the job
- * is completed (`deliverStaged`).
+ * is completed (staged-part.ts).
  *
  * Does not verify and does not know where bytes come from. Runs as the user who owns the target.
  */
 import { createHash, type Hash } from 'node:crypto'
-import { constants, type Stats } from 'node:fs'
-import { type FileHandle, lstat, open, readdir, rename, stat, unlink } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { type FileHandle, lstat, readdir, rename, stat, unlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
 import type { SegmentHash } from '../content/ids.ts'
@@ -21,14 +21,12 @@ import { SEGMENT_BYTES, segmentBytes, segmentCount } from '../content/segmentati
 import type { VerifiedBytes } from '../content/verified.ts'
 import { isShorthaulError, localIoError, ShorthaulError, systemCode } from '../errors.ts'
 import type { Delivery } from './request.ts'
+import { isOurs, openPart, openStaged, PART_SUFFIX, partStem, syncDirectory, writeAt } from './staged-part.ts'
 
-const PART_SUFFIX = '.shorthaul-part'
 const HOST =
   hostname()
     .replace(/[^A-Za-z0-9]/g, '')
     .slice(0, 64) || 'host'
-/** A file name has at most 255 bytes; about 100 of them are for host, process, number and suffix. */
-const MAX_STEM_BYTES = 150
 let partCount = 0
 /** Parts that this process writes now: any other with its number was left by an earlier process that had it. */
 const livePaths = new Set<string>()
@@ -87,13 +85,8 @@ export class PartFile implements Delivery {
    * @throws SHORTHAUL_TARGET_UNWRITABLE, SHORTHAUL_DISK_FULL
    */
   static async openStaged(target: string, staged: string): Promise<PartFile> {
-    try {
-      const handle = (await openOurs(staged)) ?? (await openPart(staged, constants.O_CREAT | constants.O_EXCL))
-      return new PartFile(target, { working: staged, resting: staged, whole: staged }, handle)
-    } catch (cause) {
-      if (isShorthaulError(cause)) throw cause
-      throw localIoError('write', target, cause, 'SHORTHAUL_TARGET_UNWRITABLE')
-    }
+    const handle = await openStaged(target, staged)
+    return new PartFile(target, { working: staged, resting: staged, whole: staged }, handle)
   }
 
   async leftOver(): Promise<readonly (SegmentHash | null)[]> {
@@ -123,15 +116,7 @@ export class PartFile implements Delivery {
 
   async write(index: number, segment: VerifiedBytes): Promise<void> {
     const { bytes } = segment
-    try {
-      for (let done = 0; done < bytes.byteLength; ) {
-        const offset = index * SEGMENT_BYTES + done
-        const { bytesWritten } = await this.#handle.write(bytes, done, bytes.byteLength - done, offset)
-        done += bytesWritten
-      }
-    } catch (cause) {
-      throw localIoError('write', this.target, cause, 'SHORTHAUL_TARGET_UNWRITABLE')
-    }
+    await writeAt(this.#handle, bytes, { offset: index * SEGMENT_BYTES, target: this.target })
     this.#written?.add(index)
     await this.#hashPrefix({ index, bytes })
   }
@@ -214,69 +199,6 @@ export class PartFile implements Delivery {
   }
 }
 
-/** Where the part of a job stands: beside its target, named by the job. */
-export function stagedPath(target: string, job: { readonly id: string; readonly index: number }): string {
-  return join(dirname(target), `.${partStem(basename(target))}.${job.id}-${job.index}${PART_SUFFIX}`)
-}
-
-/**
- * Gives a whole part its target's name, durably.
- * @returns false when there is no such part
- * @throws SHORTHAUL_TARGET_UNWRITABLE
- */
-export async function deliverStaged(target: string, staged: string): Promise<boolean> {
-  try {
-    const found = await lstat(staged)
-    if (!isOurs(found))
-      throw new ShorthaulError('SHORTHAUL_TARGET_UNWRITABLE', `Cannot use "${staged}": it is not ours`)
-    if ((await stat(target).catch(() => null))?.isDirectory()) {
-      throw new ShorthaulError('SHORTHAUL_TARGET_UNWRITABLE', `Cannot write "${target}": it is a directory`)
-    }
-    await rename(staged, target)
-    await syncDirectory(dirname(target))
-    return true
-  } catch (cause) {
-    if (systemCode(cause) === 'ENOENT') return false
-    if (isShorthaulError(cause)) throw cause
-    throw localIoError('write', target, cause, 'SHORTHAUL_TARGET_UNWRITABLE')
-  }
-}
-
-/** Removes the part of a job; nothing when there is none. */
-export async function discardStaged(staged: string): Promise<void> {
-  try {
-    await unlink(staged)
-  } catch (cause) {
-    // Without its directory there is no part either.
-    if (['ENOENT', 'ENOTDIR'].includes(systemCode(cause) ?? '')) return
-    throw localIoError('remove', staged, cause, 'SHORTHAUL_TARGET_UNWRITABLE')
-  }
-}
-
-async function openOurs(path: string): Promise<FileHandle | null> {
-  let handle: FileHandle
-  try {
-    handle = await openPart(path, 0)
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return null
-    throw error
-  }
-  if (isOurs(await handle.stat())) return handle
-  await handle.close()
-  throw new ShorthaulError('SHORTHAUL_TARGET_UNWRITABLE', `Cannot use "${path}": it is not a plain file of this user`)
-}
-
-function openPart(path: string, flags: number): Promise<FileHandle> {
-  // 0666 less the user's umask, like any program; never through a link that somebody planted.
-  return open(path, constants.O_RDWR | constants.O_NOFOLLOW | flags, 0o666)
-}
-
-/** The target's name, or what stands for a name that leaves no room for what a part's name adds to it. */
-function partStem(name: string): string {
-  if (Buffer.byteLength(name) <= MAX_STEM_BYTES) return name
-  return `${name.slice(0, 30)}~${createHash('sha256').update(name).digest('hex').slice(0, 32)}`
-}
-
 /** Takes over what an earlier run left, by renaming it: of two that try, one wins. Others of dead processes are removed. */
 async function adopt(directory: string, names: { stem: string; working: string }): Promise<FileHandle | null> {
   const { stem, working } = names
@@ -325,15 +247,6 @@ async function takeOver(path: string, working: string): Promise<FileHandle | nul
   return null
 }
 
-/**
- * A plain file of this user under one name only. Anything else was planted: a link, or a second name of a file that our
- * writes would destroy. And who owns a part could change the target after it was verified.
- */
-function isOurs(found: Stats): boolean {
-  const uid = process.geteuid?.() ?? found.uid
-  return found.isFile() && found.nlink === 1 && found.uid === uid
-}
-
 /** @param owner `.<host>-<pid>-<n>` */
 function isLeftByDead(owner: string, path: string): boolean {
   const match = /^\.([A-Za-z0-9]+)-(\d{1,10})-\d+$/.exec(owner)
@@ -347,20 +260,5 @@ function isLeftByDead(owner: string, path: string): boolean {
     return false
   } catch (error) {
     return systemCode(error) === 'ESRCH'
-  }
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  if (process.platform === 'win32') return // directories cannot be opened there; NTFS journals the rename
-  try {
-    const handle = await open(path, 'r')
-    try {
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
-  } catch (error) {
-    // The target is there already; a directory that cannot be read, or a file system that cannot sync one, is no failure.
-    if (!['EACCES', 'EPERM', 'EINVAL', 'ENOTSUP'].includes(systemCode(error) ?? '')) throw error
   }
 }

@@ -4,17 +4,30 @@ import type { VerifiedBytes } from '../content/verified.ts'
 import type { Priority } from '../throttle/priority.ts'
 import type { Hold } from '../throttle/wan-governor.ts'
 
+/** A part of a URL: half-open; null: to the end. */
+export interface FileRange {
+  readonly startBytes: number
+  readonly endBytes: number | null
+}
+
 export interface TransferRequest {
   /** Absolute http, https or file URL. */
   readonly url: string
   readonly headers: readonly (readonly [name: string, value: string])[]
-  /** Lower-case hex of the whole content: pins the result, whatever the origin says. */
+  /** Lower-case hex of what must be in the target: pins the result, whatever the origin says. */
   readonly sha256: string | null
   readonly priority: Priority
   readonly usePeers: boolean
   readonly useOrigin: boolean
   /** Cap on bytes from the origin; null: none. The LAN is not capped by it. */
   readonly originMaxBytesPerSec: number | null
+  /** `auto`, the default: as the agent's environment says; `none`; or the URL of a proxy, perhaps with a secret in it. */
+  readonly proxy?: string | undefined
+  /**
+   * What the target wants of the content, in the order in which it stands there; without overlap, and only the last may be
+   * open. The delivery must have been opened for the same. Null, or absent: all.
+   */
+  readonly ranges?: readonly FileRange[] | null | undefined
 }
 
 export interface SourceBytes {
@@ -64,7 +77,7 @@ export interface TransferResult {
   readonly bytes: number
   readonly sha256: string
   readonly sources: SourceBytes
-  /** Fetched but not used: corrupt, cut, duplicate or thrown away with an old generation. */
+  /** Fetched but not in the target: corrupt, cut, duplicate, of an old generation, or beside the ranges that are wanted. */
   readonly wastedBytes: number
   readonly durationMs: number
 }
@@ -72,7 +85,7 @@ export interface TransferResult {
 /**
  * Where verified bytes go. Implementations: PartFile (a file), PipeDelivery (a stream, in order), RemoteDelivery (the
  * other end of the control socket). The transfer calls begin, then write in any order within the window, then digest,
- * then complete; or abandon at any time.
+ * then complete; or abandon at any time. Lengths are those of the content, also when the target wants only a part of it.
  */
 export interface Delivery {
   /** Hashes of the whole segments that an earlier run left, by position; [] when there are none or nobody may look. */
@@ -89,7 +102,7 @@ export interface Delivery {
   onWindow(listener: () => void): void
   /** Throws away what was written: another generation comes. @throws when that is impossible (a pipe already wrote) */
   restart(): Promise<void>
-  /** SHA-256 of all bytes, hex; all positions are there. */
+  /** SHA-256 of all bytes of the target, hex; all positions that it wants are there. */
   digest(lengthBytes: number): Promise<string>
   /** Makes the target appear, whole. */
   complete(lengthBytes: number): Promise<void>

@@ -31,6 +31,7 @@ import type { PeerLane, PeerLike, PeerLink, PeerRecord, WanControl } from './por
 import { type Delivery, heldNote, type TransferNote } from './request.ts'
 import type { SharedResource } from './shared-resource.ts'
 import type { Tally } from './tally.ts'
+import type { Wanted } from './wanted.ts'
 
 export interface SegmentedComponents {
   readonly store: Store
@@ -53,6 +54,7 @@ export interface SegmentedComponents {
 export interface SegmentedOptions {
   readonly isAttestedTrusted: boolean
   readonly self: AgentKey
+  readonly wanted: Wanted
   readonly priority: Priority
   /** The first GET, when it served as the probe. */
   readonly firstStream: OriginStream | null
@@ -99,14 +101,14 @@ export class SegmentedTransfer {
     this.#c = components
     this.#o = options
     this.#shared = shared
-    this.#missing = PositionSet.full(shared.draft.segmentCount)
+    this.#missing = options.wanted.positions.copy()
     this.#claims = this.#originClaims()
     this.#lastChangeMs = components.clock.monotonicMs()
     this.#lastDeliveryMs = this.#lastChangeMs
     this.#starvedAfterMs = STARVED_MIN_MS + components.random() * STARVED_SPREAD_MS
   }
 
-  /** Resolves when every segment is delivered. @throws the reason why that cannot be */
+  /** Resolves when every segment that is wanted is delivered. @throws the reason why that cannot be */
   async run(): Promise<void> {
     const { signal } = this.#o
     // One listener for each fetch in flight and no more: the default of 10 would warn of a leak that is none.
@@ -129,7 +131,7 @@ export class SegmentedTransfer {
         this.#isHeld = false
         this.#claims?.startFirst(this.#o.firstStream)
       }
-      while (this.#deliveredCount < this.#shared.draft.segmentCount) {
+      while (this.#deliveredCount < this.#o.wanted.positions.size) {
         if (this.#failure !== null) throw this.#failure
         const peers = this.#peers()
         for (const decision of this.#plan(peers)) this.#start(decision)
@@ -201,9 +203,16 @@ export class SegmentedTransfer {
     const { originFetcher: fetcher, clock, exchange, wan } = this.#c
     if (!fetcher) return null
     const shared = this.#shared
+    const { priority, wanted } = this.#o
     return new OriginClaims(
       { fetcher, shared, clock, wan, positions: this.#claimedPositions() },
-      { owner: this, priority: this.#o.priority, signal: this.#stop.signal, onChange: () => exchange.claimed(shared) },
+      {
+        owner: this,
+        wanted: wanted.positions,
+        priority,
+        signal: this.#stop.signal,
+        onChange: () => exchange.claimed(shared),
+      },
     )
   }
 
@@ -454,7 +463,9 @@ export class SegmentedTransfer {
   #delivered(index: number, source: 'cache' | 'peer' | 'origin'): void {
     this.#deliveredCount++
     this.#lastDeliveryMs = this.#c.clock.monotonicMs()
-    this.#c.tally.deliver(source, segmentLength(index, this.#shared.draft.lengthBytes))
+    const bytes = this.#o.wanted.bytesOf(index)
+    this.#c.tally.deliver(source, bytes)
+    if (source !== 'cache') this.#c.tally.waste(segmentLength(index, this.#shared.draft.lengthBytes) - bytes)
   }
 
   /** Without any source there is nothing to wait for but a new neighbour; that wait is bounded. */
@@ -467,7 +478,7 @@ export class SegmentedTransfer {
     if (waitedMs > patienceMs) {
       throw new ShorthaulError(
         'SHORTHAUL_ORIGIN_DISALLOWED',
-        `Cannot complete without the origin: ${this.#missing.size} of ${this.#shared.draft.segmentCount} segments are not in this branch`,
+        `Cannot complete without the origin: ${this.#missing.size} of ${this.#o.wanted.positions.size} segments are not in this branch`,
       )
     }
   }
@@ -483,7 +494,7 @@ export class SegmentedTransfer {
 
   /** Waits until something happened that may change the plan. */
   async #changeOrTick(): Promise<void> {
-    if (this.#failure !== null || this.#deliveredCount >= this.#shared.draft.segmentCount) return
+    if (this.#failure !== null || this.#deliveredCount >= this.#o.wanted.positions.size) return
     let timer: NodeJS.Timeout | undefined
     const deliveredBefore = this.#deliveredCount
     await new Promise<void>((resolve) => {

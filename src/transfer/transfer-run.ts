@@ -22,11 +22,19 @@ import { fetchStream } from './fetch-stream.ts'
 import { identify, recordOf, resourceOf, signIdentification } from './identify.ts'
 import type { Inquiry } from './inquiry.ts'
 import type { PeerLane, PeerLink, PeerRecord, WanControl } from './ports.ts'
-import { type Delivery, heldNote, type TransferEvent, type TransferNote, type TransferRequest } from './request.ts'
+import {
+  type Delivery,
+  type FileRange,
+  heldNote,
+  type TransferEvent,
+  type TransferNote,
+  type TransferRequest,
+} from './request.ts'
 import { seal } from './seal.ts'
 import { SegmentedTransfer } from './segmented-transfer.ts'
 import type { SharedResource } from './shared-resource.ts'
 import { Tally } from './tally.ts'
+import { Wanted } from './wanted.ts'
 
 export interface TransfersComponents {
   readonly store: Store
@@ -82,7 +90,8 @@ export class TransferRun {
   readonly #log: Logger
   readonly #limiter: TokenBucket | null
   readonly #said = new Set<string>()
-  #lengthBytes: number | null = null
+  /** Of the target. Null while that is not known. */
+  #bytesTotal: number | null = null
 
   constructor(
     components: TransfersComponents,
@@ -101,6 +110,9 @@ export class TransferRun {
   }
 
   async complete(): Promise<{ bytes: number; sha256: string }> {
+    if (this.#ranges() !== null && this.#delivery.windowEnd() !== Number.POSITIVE_INFINITY) {
+      throw new ShorthaulError('SHORTHAUL_USAGE', 'Cannot fetch ranges into a pipe: expected a file')
+    }
     for (let generation = 1; ; generation++) {
       try {
         return await this.#completeGeneration()
@@ -119,7 +131,8 @@ export class TransferRun {
 
   async #completeGeneration(): Promise<{ bytes: number; sha256: string }> {
     const { url, sha256 } = this.#request
-    const pinned = sha256 ? await this.#c.store.resourceBySha256(sha256) : null
+    const isOfContent = this.#ranges() === null // with ranges it names what is in the target
+    const pinned = sha256 && isOfContent ? await this.#c.store.resourceBySha256(sha256) : null
     if (pinned?.root && this.#mayUse(pinned)) {
       // The digest names the bytes: what the URL says today does not matter.
       const done = await this.#fromCacheAlone(pinned)
@@ -140,7 +153,8 @@ export class TransferRun {
 
     const isAlone = !this.#request.usePeers || !link || link.peers().length === 0
     const isUnseen = (await store.newestAt(url, '')) === null
-    const isFirstGetAllowed = isAlone && isUnseen && this.#hold() === null
+    // The first GET brings the content from its start: no question to ask when only some of it is wanted.
+    const isFirstGetAllowed = isAlone && isUnseen && this.#ranges() === null && this.#hold() === null
     const { facts, stream } = await this.#identified({ isFirstGetAllowed })
     try {
       for (const degradation of facts.degradations) this.#noteDegradation(degradation)
@@ -149,6 +163,8 @@ export class TransferRun {
       }
       const resource = resourceOf(url, facts)
       if (!resource) {
+        const { lengthBytes } = facts
+        this.#bytesTotal = lengthBytes === null ? null : Wanted.of(this.#ranges(), lengthBytes).bytes
         if (!stream) await this.#whenAllowed()
         return await this.#streamed(stream ?? (await origin.open(this.#originRequest(), this.#options)))
       }
@@ -233,17 +249,19 @@ export class TransferRun {
   ): Promise<{ bytes: number; sha256: string }> {
     const { exchange, store } = this.#c
     const { lengthBytes } = record.resource
-    this.#lengthBytes = lengthBytes
+    const wanted = Wanted.of(this.#ranges(), lengthBytes)
+    this.#bytesTotal = wanted.bytes
     const shared = await exchange.acquire(record)
     const release = store.hold(record.id)
     try {
       await this.#delivery.begin({ resource: record.id, lengthBytes })
-      await this.#fetchSegments(shared, found)
-      const sha256 = await this.#checked(shared, { declared: found.facts?.declaredSha256 ?? null, found })
-      await seal(shared, { ...this.#c, sha256 })
+      await this.#fetchSegments(shared, wanted, found)
+      const declared = wanted.isWhole ? (found.facts?.declaredSha256 ?? null) : null
+      const sha256 = await this.#checked(shared, { wanted, declared, found })
+      if (wanted.isWhole) await seal(shared, { ...this.#c, sha256 })
       await this.#delivery.complete(lengthBytes)
       this.#progress()
-      return { bytes: lengthBytes, sha256 }
+      return { bytes: wanted.bytes, sha256 }
     } finally {
       release()
       exchange.release(shared)
@@ -253,6 +271,7 @@ export class TransferRun {
 
   async #fetchSegments(
     shared: SharedResource,
+    wanted: Wanted,
     found: { facts: OriginFacts | null; stream: OriginStream | null; inquiry: Inquiry | null },
   ): Promise<void> {
     const { clock, random } = this.#c
@@ -286,6 +305,7 @@ export class TransferRun {
       {
         isAttestedTrusted: this.#o.isAttestedTrusted || this.#request.sha256 !== null,
         self: this.#c.self,
+        wanted,
         priority: this.#request.priority,
         firstStream: found.stream,
         originHold: this.#originHold(shared, found.inquiry),
@@ -311,12 +331,14 @@ export class TransferRun {
   }
 
   /**
-   * The digest of the whole against what was pinned or declared. When neighbours' bytes took part, all that rests on
+   * The digest of the target against what was pinned or declared. When neighbours' bytes took part, all that rests on
    * their word is forgotten and fetched from the origin, once: the result is right or there is none.
    */
   async #checked(
     shared: SharedResource,
     options: {
+      wanted: Wanted
+      /** By the origin, if the target is all that it has. */
       declared: string | null
       found: { facts: OriginFacts | null; inquiry: Inquiry | null }
     },
@@ -326,7 +348,7 @@ export class TransferRun {
     let sha256 = await this.#delivery.digest(lengthBytes)
     if (expected === null || sha256 === expected) return sha256
     const foreign: number[] = []
-    for (let index = 0; index < shared.draft.segmentCount; index++) {
+    for (const index of options.wanted.positions.values()) {
       if (shared.draft.entry(index)?.signer !== this.#c.self) foreign.push(index)
     }
     if (foreign.length > 0 && options.found.facts) {
@@ -338,7 +360,7 @@ export class TransferRun {
       this.tally.restart()
       await this.#delivery.restart()
       await this.#delivery.begin({ resource: shared.record.id, lengthBytes })
-      await this.#fetchSegments(shared, { ...options.found, stream: null })
+      await this.#fetchSegments(shared, options.wanted, { ...options.found, stream: null })
       sha256 = await this.#delivery.digest(lengthBytes)
       if (sha256 === expected) return sha256
     }
@@ -372,31 +394,37 @@ export class TransferRun {
 
   async #streamed(stream: OriginStream): Promise<{ bytes: number; sha256: string }> {
     const { delivery, tally } = { delivery: this.#delivery, tally: this.tally }
-    this.#lengthBytes = stream.facts.lengthBytes
+    const ranges = this.#ranges()
     await delivery.restart() // a left-over part cannot be told from another generation
     await delivery.begin({ resource: null, lengthBytes: null })
     const lengthBytes = await fetchStream(stream, {
+      ranges,
       delivery,
       tally,
       limiter: this.#limiter,
       pool: this.#c.pool,
       signal: this.#options.signal,
     })
+    const wanted = Wanted.of(ranges, lengthBytes)
     const sha256 = await delivery.digest(lengthBytes)
-    const expected = this.#request.sha256 ?? stream.facts.declaredSha256
+    const expected = this.#request.sha256 ?? (ranges === null ? stream.facts.declaredSha256 : null)
     if (expected !== null && sha256 !== expected) {
       await delivery.restart()
       throw digestMismatch(expected, sha256)
     }
     await delivery.complete(lengthBytes)
-    this.#lengthBytes = lengthBytes
+    this.#bytesTotal = wanted.bytes
     this.#progress()
-    return { bytes: lengthBytes, sha256 }
+    return { bytes: wanted.bytes, sha256 }
+  }
+
+  #ranges(): readonly FileRange[] | null {
+    return this.#request.ranges ?? null
   }
 
   #originRequest(): OriginRequest {
-    const { url, headers } = this.#request
-    return { url, headers, useAgentCredentials: this.#options.isOwner, priority: this.#request.priority }
+    const { url, headers, priority, proxy } = this.#request
+    return { url, headers, useAgentCredentials: this.#options.isOwner, priority, proxy }
   }
 
   #hold(): Hold | null {
@@ -451,7 +479,7 @@ export class TransferRun {
     this.#options.onEvent({
       event: 'progress',
       bytesDone: this.tally.deliveredBytes,
-      bytesTotal: this.#lengthBytes,
+      bytesTotal: this.#bytesTotal,
       bytesPerSec: Math.round(this.tally.bytesPerSec()),
       sources: this.tally.sources,
     })

@@ -186,6 +186,26 @@ t.test('a fetch plays at the client: bytes, events, digest and result', async (t
   t.ok(target.isAbandoned, 'the delivery is ended')
 })
 
+t.test('ranges of one segment have their digest from the client, and are bounded', async (t) => {
+  const { agent, client, path } = await open(t, 'public')
+  let digest = ''
+  agent.onFetch = async ({ ranges, proxy }, delivery) => {
+    t.same(ranges, [{ startBytes: 1, endBytes: null }])
+    t.equal(proxy, 'none')
+    await delivery.begin({ resource: null, lengthBytes: 5 })
+    await delivery.write(0, verifySegment(Buffer.from('hello'), null))
+    digest = await delivery.digest(5)
+    return RESULT
+  }
+  const request = { ...requestFor('http://o/'), proxy: 'none', ranges: [{ startBytes: 1, endBytes: null }] }
+  await client.fetch(request, new Target())
+  t.equal(digest, SHA256)
+  for (const ranges of [[], [{ startBytes: -1, endBytes: null }], Array(501).fill({ startBytes: 1, endBytes: 2 })]) {
+    const body = JSON.stringify({ request: { ...request, ranges }, leftOver: [], isInOrder: false })
+    t.match(await rawPost(path, '/v1/fetch', body), { code: 'SHORTHAUL_USAGE' })
+  }
+})
+
 t.test('content of one segment needs no digest of the client', async (t) => {
   const { client, agent } = await open(t, 'owner')
   let digest = ''

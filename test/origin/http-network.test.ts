@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto'
-import { createServer, type IncomingMessage } from 'node:http'
-import { type AddressInfo, connect, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
+import { inspect } from 'node:util'
 import t, { type Test } from 'tap'
 import type { OriginOptions } from '../../src/origin/origins.ts'
 import { openOrigins, originRequest, readBody } from '../support/open-origins.ts'
 import { startTestOrigin, TEST_CERT_FILE, TEST_KEY_FILE, type TestOriginOptions } from '../support/test-origin.ts'
+import { TestProxy } from '../support/test-proxy.ts'
 
 const signal = new AbortController().signal
 const CONTENT = Buffer.from('long-haul bytes cross the WAN once')
@@ -220,40 +221,114 @@ void t.test('plain http goes to the proxy in absolute form', async (t) => {
 void t.test('https goes through a tunnel of the proxy', async (t) => {
   const server = await origin(t, { isTls: true })
   const url = server.serve('/a', CONTENT)
-  const sockets = new Set<Socket>()
-  const asked: IncomingMessage[] = []
-  let status = '200 OK'
-  const proxy = createServer().on('connect', (request: IncomingMessage, socket: Socket) => {
-    asked.push(request)
-    sockets.add(socket)
-    socket.on('error', () => {})
-    socket.write(`HTTP/1.1 ${status}\r\n\r\n`)
-    if (status !== '200 OK') {
-      socket.end()
-      return
-    }
-    const upstream = connect(Number(new URL(server.base).port), '127.0.0.1')
-    sockets.add(upstream)
-    upstream.on('error', () => {})
-    socket.on('data', (chunk: Buffer) => upstream.write(chunk)).on('close', () => upstream.destroy())
-    upstream.on('data', (chunk: Buffer) => socket.write(chunk)).on('close', () => socket.destroy())
-  })
-  await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve))
-  t.teardown(() => {
-    for (const socket of sockets) socket.destroy()
-    proxy.close()
-  })
-  const { port } = proxy.address() as AddressInfo
+  const proxy = await TestProxy.start(server.base)
+  t.teardown(() => proxy.close())
+  const { port } = proxy
   const env = { HTTPS_PROXY: `user:pass@127.0.0.1:${port}` }
   const { read, sockets: told } = await client(t, { ...TLS, env })
   t.ok((await read(url)).equals(CONTENT))
   t.equal(told.length, 1)
   t.equal(told[0]?.remotePort, port, 'the connection that is told of is the one to the proxy, below TLS')
-  t.match(asked[0], { url: new URL(url).host, headers: { 'proxy-authorization': /^Basic / } })
+  t.match(proxy.asked[0], { url: new URL(url).host, headers: { 'proxy-authorization': /^Basic / } })
   await t.rejects((await client(t, { env })).read(url), { code: 'SHORTHAUL_ORIGIN_TLS' }, 'the certificate is checked')
-  status = '407 Proxy Authentication Required'
+  proxy.status = '407 Proxy Authentication Required'
   await t.rejects((await client(t, { ...TLS, env })).read(url), { code: 'SHORTHAUL_ORIGIN_UNREACHABLE' })
   const direct = await client(t, { ...TLS, env: { ...env, no_proxy: '127.0.0.0/8' } })
   t.ok((await direct.read(url)).equals(CONTENT))
   t.equal(direct.sockets[0]?.remotePort, Number(new URL(server.base).port))
+})
+
+void t.test('a request may name its proxy, or none', async (t) => {
+  const server = await origin(t, { isTls: true })
+  const url = server.serve('/a', CONTENT)
+  const environment = await TestProxy.start(server.base)
+  const named = await TestProxy.start(server.base)
+  t.teardown(() => Promise.all([environment.close(), named.close()]))
+  const origins = await openOrigins({ ...TLS, env: { https_proxy: environment.url(), no_proxy: '127.0.0.2' } })
+  t.teardown(() => origins.close())
+  const ask = async (proxy?: string) => {
+    await origins.probe({ ...originRequest(url), proxy }, { signal })
+    t.ok((await readBody(await origins.open({ ...originRequest(url), proxy }, { signal }))).equals(CONTENT))
+  }
+  await ask()
+  await ask('auto')
+  t.equal(environment.asked.length, 1, 'one tunnel for the question and the content')
+  await ask('none')
+  t.equal(environment.asked.length + named.asked.length, 1, 'directly')
+  await ask(named.url('me:secret'))
+  await ask(named.url('me:secret'))
+  t.equal(named.asked.length, 1, 'its connections are used again')
+  const login = (text: string) => ({ headers: { 'proxy-authorization': `Basic ${btoa(text)}` } })
+  t.match(named.asked[0], login('me:secret'))
+  await ask(named.url('other:secret'))
+  t.equal(named.asked.length, 2, 'but not those of another login')
+  t.match(named.asked[1], login('other:secret'))
+  await ask(named.url())
+  t.notOk('proxy-authorization' in (named.asked[2]?.headers ?? {}))
+  const exempt = { ...originRequest(url.replace('127.0.0.1', '127.0.0.2')), proxy: named.url() }
+  await t.rejects(origins.probe(exempt, { signal }), { code: 'SHORTHAUL_ORIGIN_TLS' }, 'NO_PROXY is not about it')
+  t.equal(named.asked.length, 4)
+  t.equal(environment.asked.length, 1)
+  const direct = origins.delayProbe(url, 'none')
+  await direct.roundTrip({ signal }).catch(() => {}) // the server speaks no HTTP/2; from then on it is asked otherwise
+  await direct.roundTrip({ signal })
+  t.equal(named.asked.length + environment.asked.length, 5)
+  await origins.delayProbe(url, named.url('third:secret')).roundTrip({ signal })
+  t.match(named.asked.at(-1), login('third:secret'), 'the delay is that of the same way')
+})
+
+void t.test('of many proxies those used longest ago are given up, without harm to what they carry', async (t) => {
+  const server = await origin(t, { isTls: true })
+  const url = server.serve('/a', { seed: 1, lengthBytes: 3_000_000 })
+  const proxy = await TestProxy.start(server.base)
+  t.teardown(() => proxy.close())
+  const origins = await openOrigins(TLS)
+  t.teardown(() => origins.close())
+  const open = (login: string) => origins.open({ ...originRequest(url), proxy: proxy.url(login) }, { signal })
+  const first = await open('first:x')
+  for (let count = 0; count < 40; count++)
+    await origins.probe({ ...originRequest(url), proxy: proxy.url(`${count}:x`) }, { signal })
+  t.equal((await readBody(first)).byteLength, 3_000_000)
+  await origins.probe({ ...originRequest(url), proxy: proxy.url('39:x') }, { signal })
+  t.equal(proxy.asked.length, 41, 'the latest is there still')
+  await origins.probe({ ...originRequest(url), proxy: proxy.url('first:x') }, { signal })
+  t.equal(proxy.asked.length, 42, 'the first was given up')
+})
+
+void t.test('plain http goes to a named proxy too, for the owner of the agent only', async (t) => {
+  const proxy = await origin(t)
+  proxy.serve('/a', CONTENT)
+  const origins = await openOrigins()
+  t.teardown(() => origins.close())
+  const request = { ...originRequest('http://origin.test/a'), proxy: proxy.base.replace('//', '//user:pass@') }
+  t.ok((await readBody(await origins.open(request, { signal }))).equals(CONTENT))
+  t.match(proxy.log[0]?.headers, { host: 'origin.test', 'proxy-authorization': `Basic ${btoa('user:pass')}` })
+  const byOther = { ...request, useAgentCredentials: false }
+  const forbidden = { code: 'SHORTHAUL_FORBIDDEN', message: /expected https/ }
+  await t.rejects(origins.probe(byOther, { signal }), forbidden, 'its answer would be shared, and nothing proves it')
+  await t.rejects(origins.open(byOther, { signal }), forbidden)
+  t.equal(proxy.log.length, 1)
+})
+
+void t.test('a proxy that cannot be used is told without its secrets', async (t) => {
+  const gone = await startTestOrigin()
+  await gone.close()
+  const origins = await openOrigins()
+  t.teardown(() => origins.close())
+  const ask = (proxy: string, url = 'http://origin.test/a') =>
+    origins.open({ ...originRequest(url), proxy }, { signal })
+  for (const proxy of ['socks5://me:secret@127.0.0.1', 'me:secret@proxy', 'http://me:secret@']) {
+    await t.rejects(ask(proxy), { code: 'SHORTHAUL_USAGE', message: /^(?!.*secret)/ })
+  }
+  const withLogin = gone.base.replace('//', '//me:secret@')
+  for (const url of ['http://origin.test/a', 'https://origin.test/a']) {
+    const error = await ask(withLogin, url).then(
+      () => t.fail('nobody is there'),
+      (found: unknown) => found,
+    )
+    t.match(error, { code: 'SHORTHAUL_ORIGIN_UNREACHABLE' })
+    const login = btoa('me:secret')
+    t.notMatch(inspect(error, { depth: 10 }), /secret/)
+    t.notOk(inspect(error, { depth: 10 }).includes(login))
+  }
 })

@@ -1,6 +1,5 @@
 import { once } from 'node:events'
-import { createServer as createHttpServer, type IncomingMessage } from 'node:http'
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { systemClock } from '../../src/clock.ts'
 import { PacedSocket } from '../../src/origin/paced-socket.ts'
@@ -8,6 +7,7 @@ import { type PacedReader, Pacer } from '../../src/throttle/pacer.ts'
 import type { Priority } from '../../src/throttle/priority.ts'
 import { openOrigins, originRequest, readBody } from '../support/open-origins.ts'
 import { startTestOrigin, TEST_CERT_FILE } from '../support/test-origin.ts'
+import { TestProxy } from '../support/test-proxy.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 
 const signal = new AbortController().signal
@@ -343,20 +343,9 @@ await t.test('bodies that end with the connection, and those that are cut, are t
 await t.test('a tunnel of a proxy carries it, https inside', async (t) => {
   const origin = await startTestOrigin({ isTls: true })
   t.teardown(() => origin.close())
-  const sockets = new Set<Socket>()
-  const proxy = createHttpServer().on('connect', (_request: IncomingMessage, socket: Socket) => {
-    const upstream = connect(Number(new URL(origin.base).port), '127.0.0.1')
-    for (const one of [socket, upstream]) sockets.add(one.on('error', () => {}))
-    socket.write('HTTP/1.1 200 OK\r\n\r\n')
-    socket.on('data', (chunk: Buffer) => upstream.write(chunk)).on('close', () => upstream.destroy())
-    upstream.on('data', (chunk: Buffer) => socket.write(chunk)).on('close', () => socket.destroy())
-  })
-  await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve))
-  t.teardown(() => {
-    for (const socket of sockets) socket.destroy()
-    proxy.close()
-  })
-  const { port } = proxy.address() as AddressInfo
+  const proxy = await TestProxy.start(origin.base)
+  t.teardown(() => proxy.close())
+  const { port } = proxy
   const pacer = new Pacer(systemClock, 20_000_000)
   const raws: Socket[] = []
   const origins = await openOrigins(

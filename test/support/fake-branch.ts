@@ -18,6 +18,7 @@ import { Catalog } from '../../src/transfer/catalog.ts'
 import { Exchange } from '../../src/transfer/exchange.ts'
 import { PartFile } from '../../src/transfer/part-file.ts'
 import type { PeerLane, PeerLike, PeerLink, WanControl } from '../../src/transfer/ports.ts'
+import { RangePart } from '../../src/transfer/range-part.ts'
 import type { TransferEvent, TransferNote, TransferRequest, TransferResult } from '../../src/transfer/request.ts'
 import { Transfers } from '../../src/transfer/transfers.ts'
 import { openOrigins } from './open-origins.ts'
@@ -155,7 +156,9 @@ export class FakeAgent implements PeerLink, PeerLane {
         originMaxBytesPerSec: null,
         ...request,
       },
-      await PartFile.open(path),
+      request.ranges
+        ? await RangePart.openStaged({ target: path, staged: path }, request.ranges)
+        : await PartFile.open(path),
       {
         signal,
         isOwner: true,

@@ -87,6 +87,20 @@ void t.test('ranks decide who fetches', async (t) => {
     }
   })
 
+  await t.test('who wants only a part of the content has one stream for it in any case', async (t) => {
+    const crowd = crowdOf(9, { others: [0, 1, 2, 3, 4, 5, 6, 7, 8] })
+    const part = setOf(run(7, 9))
+    t.equal(crowd.claim(part, 0), null)
+    const claim = crowd.claim(part, 0, true)
+    t.ok(claim && part.has(claim.start) && claim.end <= 9, 'and leaves none of it to those before it')
+    t.equal(crowd.claim(part, 0, true), null, 'but not two')
+    say(crowd, 0, { condition: 'wait' })
+    t.equal(crowd.streamShare(0, true), 0, 'nor when the origin asked to be left alone')
+    const undivided = crowdOf(9, { others: [0, 1, 2, 3, 4, 5, 6, 7, 8] })
+    undivided.fetchUndivided()
+    t.equal(undivided.streamShare(0, true), 0, 'nor of an origin without ranges')
+  })
+
   await t.test('who are few share the budget, and all of it', async (t) => {
     for (let count = 1; count <= 6; count++) {
       const everybody = [...Array(count).keys()]

@@ -23,7 +23,7 @@ interface Fetch {
 }
 
 /** A transfer that has nothing yet, an origin that sends what the test says, and a governor that holds when told. */
-function setUp(options: { isAlone?: boolean } = {}) {
+function setUp(options: { isAlone?: boolean; canRange?: boolean; wanted?: PositionSet } = {}) {
   const clock = new VirtualClock()
   const crowd = new Crowd({
     self: SELF,
@@ -35,10 +35,11 @@ function setUp(options: { isAlone?: boolean } = {}) {
   })
   crowd.join([], clock.atMs)
   const holdings = new PositionSet(COUNT)
-  const missing = PositionSet.full(COUNT)
+  const wanted = options.wanted ?? PositionSet.full(COUNT)
+  const missing = wanted.copy()
   const fetches: Fetch[] = []
   const fetcher = {
-    canRange: true,
+    canRange: options.canRange ?? true,
     pause: () => null,
     failed: () => t.fail('a fetch that is given up has not failed'),
     fetch: (range: SegmentRange, fetchOptions: FetchOptions) =>
@@ -88,7 +89,13 @@ function setUp(options: { isAlone?: boolean } = {}) {
         onHold: (hold) => holds.push(hold),
       },
     },
-    { owner: {}, priority: 'normal', signal: new AbortController().signal, onChange: () => {} },
+    {
+      owner: {},
+      wanted,
+      priority: 'normal',
+      signal: new AbortController().signal,
+      onChange: () => {},
+    },
   )
   /** Looks as often as a transfer does. */
   const pass = async (durationMs: number) => {
@@ -199,4 +206,56 @@ await t.test('when only the line is busy it says so, and fetches as it may', asy
   wan.isLineBusy = false
   await pass(250)
   t.equal(condition(), 'active')
+})
+
+await t.test('of what only a part is wanted, nothing else is claimed', async (t) => {
+  const wanted = PositionSet.of(COUNT, [
+    { start: 10, end: 12 },
+    { start: 40, end: 41 },
+  ])
+  await t.test('alone: one run after the other', async (t) => {
+    const { claims, fetches, claimed } = setUp({ wanted })
+    claims.update()
+    t.same(
+      fetches.map(({ range }) => range),
+      [{ start: 10, end: 12 }],
+    )
+    t.same(claimed(), [{ start: 10, end: 12 }])
+  })
+
+  await t.test('of an origin without ranges: one stream to the last of it, and others may have what it passes', (t) => {
+    const { claims, fetches, claimed } = setUp({ wanted, canRange: false })
+    claims.update()
+    t.same(
+      fetches.map(({ range }) => range),
+      [{ start: 10, end: 41 }],
+    )
+    t.same(claimed(), [
+      { start: 10, end: 12 },
+      { start: 40, end: 41 },
+    ])
+    t.end()
+  })
+
+  await t.test('in a branch: all of it, whoever ranks before us', (t) => {
+    const { clock, crowd, claims, fetches } = setUp({ wanted, isAlone: false })
+    crowd.hear(stateOf(OTHER), { isDirect: true }, clock.atMs)
+    claims.update()
+    t.same(
+      fetches.map(({ range }) => range.start).sort((a, b) => a - b),
+      [10, 11, 40],
+    )
+    t.end()
+  })
+
+  await t.test('and when others have it, we say that nobody need leave us a share', async (t) => {
+    const { clock, crowd, claims, missing, pass, condition } = setUp({ wanted, isAlone: false })
+    crowd.hear(stateOf(OTHER), { isDirect: true }, clock.atMs)
+    missing.clear()
+    claims.update()
+    t.equal(condition(), 'local')
+    missing.add(40)
+    await pass(250)
+    t.equal(condition(), 'active')
+  })
 })

@@ -1,0 +1,121 @@
+import { createHash } from 'node:crypto'
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import t from 'tap'
+import { Agent } from '../../src/agent.ts'
+import { loadConfig } from '../../src/config/load.ts'
+import type { JobId } from '../../src/jobs/job.ts'
+import type { JobView } from '../../src/jobs/jobs-api.ts'
+import type { JobState } from '../../src/jobs/states.ts'
+import { startTestOrigin } from '../support/test-origin.ts'
+
+const MIB = 2 ** 20
+const SIZE = 12 * MIB + 7
+
+const origin = await startTestOrigin()
+t.teardown(() => origin.close())
+
+async function openAgent(dir: string): Promise<Agent> {
+  const overrides = { dataDir: join(dir, 'data'), 'cache.minFreeBytes': 0 }
+  const { config } = await loadConfig({ env: {}, overrides, homeDir: dir, isRoot: false })
+  return Agent.open({ config, role: 'embedded', usePeers: false, hasJobs: true })
+}
+
+/** Resolves when the job is in one of the states, now or later. */
+async function reaches(agent: Agent, id: JobId, states: readonly JobState[]): Promise<JobView> {
+  const stop = new AbortController()
+  try {
+    for await (const event of agent.jobs.events({ after: 0, job: id, signal: stop.signal })) {
+      if (event.kind === 'progress') continue
+      const job = await agent.jobs.get(id)
+      if (states.includes(job.state)) return job
+    }
+  } finally {
+    stop.abort()
+  }
+  throw new Error('the stream ended')
+}
+
+function bytesOf(path: string, ranges: readonly (readonly [start: number, end: number])[]): Buffer {
+  const content = origin.content(path)
+  return Buffer.concat(ranges.map(([start, end]) => content.read(start, end)))
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex')
+}
+
+await t.test('a file of ranges holds them one after another, and only its segments are fetched', async (t) => {
+  const dir = t.testdir({ out: {} })
+  await using agent = await openAgent(dir)
+  const url = origin.serve('/ranges', { seed: 1, lengthBytes: SIZE })
+  const expected = bytesOf('/ranges', [
+    [9 * MIB - 1, 9 * MIB + 1],
+    [0, 5],
+    [12 * MIB, SIZE],
+  ])
+  const { id } = await agent.jobs.create({
+    files: [
+      {
+        url,
+        target: join(dir, 'out', 'some'),
+        sha256: sha256(expected),
+        ranges: [
+          { startBytes: 9 * MIB - 1, endBytes: 9 * MIB + 1 },
+          { startBytes: 0, endBytes: 5 },
+          { startBytes: 12 * MIB, endBytes: null },
+        ],
+      },
+    ],
+    autoComplete: true,
+  })
+  const job = await reaches(agent, id, ['acknowledged', 'error'])
+  t.match(job, { state: 'acknowledged', totals: { bytesTotal: 14, bytesDone: 14, sources: { origin: 14 } } })
+  t.ok((await readFile(join(dir, 'out', 'some'))).equals(expected))
+  t.same(await readdir(join(dir, 'out')), ['some'])
+  t.equal(origin.requests('/ranges', 'GET').length, 3, 'one request for each run of segments')
+  const { files } = await agent.jobs.files(id)
+  t.match(files[0], { state: 'delivered', bytesTotal: 14, foundSha256: sha256(expected) })
+})
+
+await t.test('a range that the content does not have fails the job, and stays failed', async (t) => {
+  const dir = t.testdir({ out: {} })
+  await using agent = await openAgent(dir)
+  const url = origin.serve('/short', { seed: 2, lengthBytes: 1000 })
+  const target = join(dir, 'out', 'some')
+  const { id } = await agent.jobs.create({ files: [{ url, target, ranges: [{ startBytes: 5, endBytes: 1001 }] }] })
+  const job = await reaches(agent, id, ['transferred', 'transient-error', 'error'])
+  t.match(job, { state: 'error', error: { code: 'SHORTHAUL_RANGE_INVALID', isTransient: false, fileIndex: 0 } })
+  t.same(await readdir(join(dir, 'out')), [])
+  const bad = [
+    { startBytes: 0, endBytes: null },
+    { startBytes: 5, endBytes: 6 },
+  ]
+  await t.rejects(agent.jobs.create({ files: [{ url, target, ranges: bad }] }), { code: 'SHORTHAUL_USAGE' })
+})
+
+await t.test('ranges go on after the agent was opened again, from its cache', async (t) => {
+  const dir = t.testdir({ out: {} })
+  const url = origin.serve('/resume', { seed: 3, lengthBytes: SIZE }, { stallAfterBytes: 4 * MIB + 1000 })
+  const target = join(dir, 'out', 'some')
+  let id: JobId
+  {
+    await using agent = await openAgent(dir)
+    const job = await agent.jobs.create({
+      files: [{ url, target, ranges: [{ startBytes: 2 * MIB + 3, endBytes: 11 * MIB }] }],
+    })
+    id = job.id
+    const stop = new AbortController()
+    for await (const event of agent.jobs.events({ after: 0, job: id, hasProgress: true, signal: stop.signal })) {
+      if (event.kind === 'progress' && event.bytesDone >= 4 * MIB - 3) stop.abort()
+    }
+  }
+  origin.behave('/resume', { stallAfterBytes: undefined })
+  const before = origin.contentBytesSent('/resume')
+  await using agent = await openAgent(dir)
+  const job = await reaches(agent, id, ['transferred', 'error'])
+  t.match(job, { state: 'transferred', totals: { bytesDone: 9 * MIB - 3 } })
+  t.equal(origin.contentBytesSent('/resume') - before, 5 * MIB, 'what was here was not fetched again')
+  await agent.jobs.complete(id)
+  t.ok((await readFile(target)).equals(bytesOf('/resume', [[2 * MIB + 3, 11 * MIB]])))
+})
