@@ -7,7 +7,7 @@ import { loadConfig } from '../../src/config/load.ts'
 import type { JobId } from '../../src/jobs/job.ts'
 import type { JobView } from '../../src/jobs/jobs-api.ts'
 import type { JobState } from '../../src/jobs/states.ts'
-import { startTestOrigin } from '../support/test-origin.ts'
+import { startTestOrigin, TEST_CERT_FILE } from '../support/test-origin.ts'
 
 const MIB = 2 ** 20
 const SIZE = 12 * MIB + 7
@@ -16,7 +16,7 @@ const origin = await startTestOrigin()
 t.teardown(() => origin.close())
 
 async function openAgent(dir: string): Promise<Agent> {
-  const overrides = { dataDir: join(dir, 'data'), 'cache.minFreeBytes': 0 }
+  const overrides = { dataDir: join(dir, 'data'), 'cache.minFreeBytes': 0, 'origin.caFile': TEST_CERT_FILE }
   const { config } = await loadConfig({ env: {}, overrides, homeDir: dir, isRoot: false })
   return Agent.open({ config, role: 'embedded', usePeers: false, hasJobs: true })
 }
@@ -118,4 +118,21 @@ await t.test('ranges go on after the agent was opened again, from its cache', as
   t.equal(origin.contentBytesSent('/resume') - before, 5 * MIB, 'what was here was not fetched again')
   await agent.jobs.complete(id)
   t.ok((await readFile(target)).equals(bytesOf('/resume', [[2 * MIB + 3, 11 * MIB]])))
+})
+
+await t.test('what the origin declares of the whole is not asked of a part, but of all of it', async (t) => {
+  const dir = t.testdir({ out: {} })
+  const secure = await startTestOrigin({ isTls: true })
+  t.teardown(() => secure.close())
+  const content = Buffer.from('declared by its origin')
+  const digest = createHash('sha256').update('something else').digest('base64')
+  const url = secure.serve('/declared', content, { fields: { 'repr-digest': `sha-256=:${digest}:` } })
+  await using agent = await openAgent(dir)
+  const fetch = async (target: string, endBytes: number | null) => {
+    const file = { url, target: join(dir, 'out', target), ranges: [{ startBytes: 0, endBytes }] }
+    const { id } = await agent.jobs.create({ files: [file] })
+    return reaches(agent, id, ['transferred', 'transient-error', 'error'])
+  }
+  t.match(await fetch('part', 8), { state: 'transferred' })
+  t.match(await fetch('all', null), { state: 'error', error: { code: 'SHORTHAUL_DIGEST_MISMATCH' } })
 })

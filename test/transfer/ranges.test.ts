@@ -271,6 +271,26 @@ void t.test('an aborted fetch leaves no part, and goes on from the cache', async
   t.ok(isFile(path, assembled(origin, ranges)), 'the bytes are right')
 })
 
+void t.test('a range and the whole at once in one agent share one copy', async (t) => {
+  for (const [name, behaviour] of [
+    ['with ranges', {}],
+    ['without', { noRange: true }],
+  ] as const) {
+    await t.test(name, async (t) => {
+      const { origin, agent } = await setUp(t)
+      const paced = { ...behaviour, ratePerConnectionBytesPerSec: 16 * MIB }
+      const url = origin.serve('/a', { seed: 18, lengthBytes: SIZE }, paced)
+      const ranges = [range(14 * MIB, 15 * MIB + 1), range(3, 2 * MIB)]
+      const [some, all] = await Promise.all([agent.fetch(url, { ranges, name: 'some' }), agent.fetch(url)])
+      t.ok(isFile(some.path, assembled(origin, ranges)), 'the range is right')
+      t.ok(isFile(all.path, assembled(origin, [range(0, null)])), 'the whole is right')
+      const copies = origin.contentBytesSent('/a') / SIZE
+      t.comment(`${copies} copies sent`)
+      if (name === 'with ranges') t.ok(copies < 1.5, `${copies} copies`)
+    })
+  }
+})
+
 void t.test('an older, longer part in its place does not show through', async (t) => {
   const dir = t.testdir({ part: 'something that was here before' })
   const paths = { target: join(dir, 'target'), staged: join(dir, 'part') }
