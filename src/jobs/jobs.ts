@@ -52,6 +52,8 @@ export interface JobsComponents {
   readonly fetch: FetchForJob
   readonly targets: JobTargets
   readonly runAsOwner: RunAsOwner
+  /** Ends what these two have started. Called when the jobs are closed; until then it is whoever opens them who calls it. */
+  readonly release: () => Promise<void>
   readonly surroundings: Surroundings
 }
 
@@ -187,7 +189,7 @@ export class Jobs {
     await this.#outbox.close()
     await this.#webhooks.close()
     await this.#book.close()
-    await this.#c.targets.close?.()
+    await this.#c.release()
   }
 
   async #create(order: JobOrder, caller: Caller): Promise<JobView> {
