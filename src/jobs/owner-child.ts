@@ -4,11 +4,11 @@
  *
  * argv: uid, gid, name
  *
- * All it will ever load is loaded here and before: the owner may not be able to read where we are installed.
+ * All it will ever load is loaded before: the owner may not be able to read where we are installed.
  */
-import '../content/digest.ts'
 import { ShorthaulError } from '../errors.ts'
 import { encodeJsonFrame } from '../transfer/frames.ts'
+import { loadHashing } from '../transfer/part-file.ts'
 import { errorAnswer, type OwnerAnswer, READY_CALL } from './owner-protocol.ts'
 import { OwnerService } from './owner-service.ts'
 
@@ -61,6 +61,7 @@ for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, ()
 // The agent went away: its last words are the end of stdin.
 process.stdout.on('error', () => {})
 
+await loadHashing()
 const [, , uid = '', gid = '', name = ''] = process.argv
 try {
   become({ uid: Number(uid), gid: Number(gid), name })

@@ -9,8 +9,8 @@ import type { JobOwner } from './job.ts'
 import { OwnerProcess } from './owner-process.ts'
 import type { Program, ProgramEnd } from './program.ts'
 
-/** Some 50 MB each. */
-const MAX_PROCESSES = 32
+/** Some 85 MB each (Node.js 20, 2026-11-25). */
+const MAX_PROCESSES = 16
 const IDLE_MS = 20_000
 /** Longer than the program may take by itself. */
 const RUN_SLACK_MS = 60_000

@@ -137,13 +137,9 @@ t.test('the command of a job runs as its owner, with the owner’s groups and ho
   t.equal(await heard, `${NOBODY} ${nobody?.gid} ${nobody?.gid} ${nobody?.home} nobody transferred /\n`)
 })
 
-t.test('a process that cannot give up root, or cannot become its user, does nothing', async (t) => {
-  for (const account of [
-    { uid: 0, gid: 0, name: 'root', home: '/' },
-    { uid: NOBODY, gid: NOBODY, name: 'nobody-by-this-name', home: '/' },
-  ]) {
-    await t.rejects(OwnerProcess.start(account, { log }), { code: 'SHORTHAUL_FORBIDDEN', message: /^Cannot become/ })
-  }
+t.test('a process that is to stay root does nothing', async (t) => {
+  const root = { uid: 0, gid: 0, name: 'root', home: '/' }
+  await t.rejects(OwnerProcess.start(root, { log }), { code: 'SHORTHAUL_FORBIDDEN', message: /^Cannot become root/ })
 })
 
 t.test('a part is found again, one process serves many files, and a dead one is replaced', { skip }, async (t) => {
