@@ -137,6 +137,43 @@ t.test('the command of a job runs as its owner, with the owner’s groups and ho
   t.equal(await heard, `${NOBODY} ${nobody?.gid} ${nobody?.gid} ${nobody?.home} nobody transferred /\n`)
 })
 
+t.test('a program of another user ends when its time or its agent is over', { skip }, async (t) => {
+  const { theirs } = await makeDir(t)
+  const processes = new OwnerProcesses({ log })
+  t.teardown(() => processes.close())
+  const path = '/bin/sh'
+  const begun = join(theirs, 'begun')
+  await run('mkfifo', [begun])
+  await chown(begun, NOBODY, 0)
+  const program = (deadlineMs: number) => ({
+    path,
+    argv: ['sh', '-c', `sleep 600 & echo $! > ${begun}; wait`],
+    variables: {},
+    deadlineMs,
+  })
+  const isGone = (pid: number) => {
+    try {
+      process.kill(pid, 0)
+      return false
+    } catch {
+      return true
+    }
+  }
+  const stop = new AbortController()
+  const ended = processes.run(caller, program(60_000), { signal: stop.signal })
+  const sleeper = Number(await readFile(begun, 'utf8'))
+  t.notOk(isGone(sleeper))
+  stop.abort()
+  t.match(await ended, { kind: 'ended', isKilled: true, exitCode: null })
+  const late = processes.run(caller, program(300), { signal: new AbortController().signal })
+  await readFile(begun, 'utf8')
+  t.match(await late, { kind: 'ended', isKilled: true })
+  const closed = processes.run(caller, program(60_000), { signal: new AbortController().signal })
+  await readFile(begun, 'utf8')
+  await processes.close()
+  t.match(await closed, { kind: 'ended', isKilled: true })
+})
+
 t.test('a process that is to stay root does nothing', async (t) => {
   const root = { uid: 0, gid: 0, name: 'root', home: '/' }
   await t.rejects(OwnerProcess.start(root, { log }), { code: 'SHORTHAUL_FORBIDDEN', message: /^Cannot become root/ })
