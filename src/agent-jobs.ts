@@ -51,6 +51,7 @@ export async function openJobs(
       {
         ...jobs,
         dataDir: config.dataDir,
+        caFile: config.origin.caFile,
         inactivityTimeoutMs: jobs.inactivityTimeoutDays * DAY_MS,
         keepEndedMs: jobs.keepEndedDays * DAY_MS,
         defaults: {

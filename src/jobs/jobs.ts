@@ -62,6 +62,8 @@ export interface JobsOptions extends JobEngineOptions {
   readonly maxPerUser: number
   readonly maxFilesPerJob: number
   readonly commandDirs: readonly string[]
+  /** Certificates to trust besides the usual ones, PEM. */
+  readonly caFile: string | null
   /** For what an order leaves out. */
   readonly defaults: Pick<JobSettings, 'minRetryDelayMs' | 'noProgressTimeoutMs' | 'maxTransferTimeMs'>
 }
@@ -121,7 +123,7 @@ export class Jobs {
       },
       options.dataDir,
     )
-    const webhooks = new WebhookNotifier({ clock, vault })
+    const webhooks = new WebhookNotifier({ clock, vault }, options)
     const outbox: Outbox = new Outbox({
       clock,
       random,
