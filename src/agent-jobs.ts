@@ -1,13 +1,13 @@
 /** Builds the jobs and what they ask about the machine. A part of the composition root. */
 import { networkInterfaces, userInfo } from 'node:os'
 import type { Logger } from 'pino'
+import { openOwners } from './agent-owners.ts'
 import type { Clock, Random } from './clock.ts'
 import type { Config } from './config/schema.ts'
 import type { JobOwner } from './jobs/job.ts'
 import type { FetchForJob } from './jobs/job-run.ts'
-import { type JobTargets, OwnTargets } from './jobs/job-targets.ts'
-import { Jobs, type JobsComponents } from './jobs/jobs.ts'
-import { runProgram } from './jobs/program.ts'
+import type { JobTargets } from './jobs/job-targets.ts'
+import { Jobs } from './jobs/jobs.ts'
 import { tooDear } from './throttle/cost.ts'
 import type { HostState } from './throttle/host-state.ts'
 import type { WanGovernor } from './throttle/wan-governor.ts'
@@ -31,71 +31,35 @@ export async function openJobs(
   const { jobs } = config
   const self = processUser()
   const { targets, runAsOwner, release } = await openOwners(self, components)
-  try {
-    return await Jobs.open(
-      {
-        clock,
-        random,
-        log,
-        fetch,
-        targets,
-        runAsOwner,
-        release,
-        surroundings: {
-          hold: (priority) => governor.hold(priority),
-          cost: (policy) => tooDear(config.throttle.cost ?? hostState.conditions.cost, policy),
-          networkMark,
-          isOwn: ({ owner }) => owner.uid === self.uid,
-        },
+  return Jobs.open(
+    {
+      clock,
+      random,
+      log,
+      fetch,
+      targets,
+      runAsOwner,
+      release,
+      surroundings: {
+        hold: (priority) => governor.hold(priority),
+        cost: (policy) => tooDear(config.throttle.cost ?? hostState.conditions.cost, policy),
+        networkMark,
+        isOwn: ({ owner }) => owner.uid === self.uid,
       },
-      {
-        ...jobs,
-        dataDir: config.dataDir,
-        caFile: config.origin.caFile,
-        inactivityTimeoutMs: jobs.inactivityTimeoutDays * DAY_MS,
-        keepEndedMs: jobs.keepEndedDays * DAY_MS,
-        defaults: {
-          minRetryDelayMs: jobs.minRetryDelayMs,
-          noProgressTimeoutMs: jobs.noProgressTimeoutMs,
-          maxTransferTimeMs: jobs.maxTransferTimeMs,
-        },
+    },
+    {
+      ...jobs,
+      dataDir: config.dataDir,
+      caFile: config.origin.caFile,
+      inactivityTimeoutMs: jobs.inactivityTimeoutDays * DAY_MS,
+      keepEndedMs: jobs.keepEndedDays * DAY_MS,
+      defaults: {
+        minRetryDelayMs: jobs.minRetryDelayMs,
+        noProgressTimeoutMs: jobs.noProgressTimeoutMs,
+        maxTransferTimeMs: jobs.maxTransferTimeMs,
       },
-    )
-  } catch (error) {
-    await release()
-    throw error
-  }
-}
-
-type Owners = Pick<JobsComponents, 'targets' | 'runAsOwner' | 'release'>
-
-/** Root works for everybody as themselves; any other agent works as its own user. */
-async function openOwners(
-  self: JobOwner,
-  components: { readonly log: Logger; readonly targets?: JobTargets },
-): Promise<Owners> {
-  if (self.uid !== 0) {
-    return {
-      targets: components.targets ?? new OwnTargets(),
-      runAsOwner: async (owner, program, about) =>
-        owner.uid === self.uid
-          ? runProgram(program, about)
-          : { kind: 'refused', message: `only an agent of root runs programs as ${owner.name}` },
-      release: async () => {},
-    }
-  }
-  // Loaded only here: few agents are root's.
-  const [{ OwnerProcesses }, { OwnedTargets }] = await Promise.all([
-    import('./jobs/owner-processes.ts'),
-    import('./jobs/owned-targets.ts'),
-  ])
-  const processes = new OwnerProcesses(components)
-  return {
-    targets: components.targets ?? new OwnedTargets({ processes }, { ownUid: self.uid }),
-    runAsOwner: (owner, program, about) =>
-      owner.uid === null || owner.uid === self.uid ? runProgram(program, about) : processes.run(owner, program, about),
-    release: () => processes.close(),
-  }
+    },
+  )
 }
 
 /** The user whose rights this process has. */

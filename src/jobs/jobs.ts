@@ -52,7 +52,7 @@ export interface JobsComponents {
   readonly fetch: FetchForJob
   readonly targets: JobTargets
   readonly runAsOwner: RunAsOwner
-  /** Ends what these two have started. Called when the jobs are closed; until then it is whoever opens them who calls it. */
+  /** Ends what these two have started: called when the jobs are closed, or cannot be opened. */
   readonly release: () => Promise<void>
   readonly surroundings: Surroundings
 }
@@ -105,6 +105,15 @@ export class Jobs {
 
   /** Opens the jobs of a data directory and goes on with them. @throws SHORTHAUL_STORE_IO, SHORTHAUL_STORE_VERSION */
   static async open(components: JobsComponents, options: JobsOptions): Promise<Jobs> {
+    try {
+      return await Jobs.#open(components, options)
+    } catch (error) {
+      await components.release()
+      throw error
+    }
+  }
+
+  static async #open(components: JobsComponents, options: JobsOptions): Promise<Jobs> {
     const { clock, random, fetch, targets, runAsOwner, surroundings } = components
     const log = components.log.child({ module: 'jobs' })
     const vault = await Vault.open(options.dataDir)
