@@ -2,8 +2,8 @@
  * Makes the command of few files: Node.js reads, resolves and compiles each module by itself, which for the agent's 600
  * took longer than most fetches. What is loaded late stays apart, in chunks. The library (`dist/index.js`) is not bundled.
  *
- * Runs after tsc. Chunks stand beside package.json's `dist/`, where version.ts and
- * demo.ts look for what is beside them.
+ * Runs after tsc. Chunks stand beside package.json's `dist/`, where version.ts,
+ * demo.ts and owner-process.ts look for what is beside them.
  */
 import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -19,6 +19,7 @@ const { metafile } = await build({
   entryPoints: [
     { in: 'src/cli/main.ts', out: 'cli/main' },
     { in: 'src/cli/demo-agent.ts', out: 'demo-agent' },
+    { in: 'src/jobs/owner-child.ts', out: 'owner-child' },
   ],
   outdir: 'dist',
   chunkNames: '[name]-[hash]',

@@ -1,13 +1,13 @@
 /** Builds the jobs and what they ask about the machine. A part of the composition root. */
 import { networkInterfaces, userInfo } from 'node:os'
 import type { Logger } from 'pino'
+import { openOwners } from './agent-owners.ts'
 import type { Clock, Random } from './clock.ts'
 import type { Config } from './config/schema.ts'
 import type { JobOwner } from './jobs/job.ts'
 import type { FetchForJob } from './jobs/job-run.ts'
-import { type JobTargets, OwnTargets } from './jobs/job-targets.ts'
+import type { JobTargets } from './jobs/job-targets.ts'
 import { Jobs } from './jobs/jobs.ts'
-import { runProgram } from './jobs/program.ts'
 import type { HostGate } from './throttle/host-gate.ts'
 import type { WanGovernor } from './throttle/wan-governor.ts'
 
@@ -26,9 +26,10 @@ export async function openJobs(
   },
   config: Config,
 ): Promise<Jobs> {
-  const { clock, random, log, governor, gate, fetch, targets = new OwnTargets() } = components
+  const { clock, random, log, governor, gate, fetch } = components
   const { jobs } = config
   const self = processUser()
+  const { targets, runAsOwner, release } = await openOwners(self, components)
   return Jobs.open(
     {
       clock,
@@ -36,10 +37,8 @@ export async function openJobs(
       log,
       fetch,
       targets,
-      runAsOwner: async (owner, program, about) =>
-        owner.uid === self.uid
-          ? runProgram(program, about)
-          : { kind: 'refused', message: `only an agent of root runs programs as ${owner.name}` },
+      runAsOwner,
+      release,
       surroundings: {
         hold: (priority) => governor.hold(priority),
         cost: (policy) => gate.holdBy(policy),
@@ -51,6 +50,7 @@ export async function openJobs(
     {
       ...jobs,
       dataDir: config.dataDir,
+      caFile: config.origin.caFile,
       inactivityTimeoutMs: jobs.inactivityTimeoutDays * DAY_MS,
       keepEndedMs: jobs.keepEndedDays * DAY_MS,
       defaults: {

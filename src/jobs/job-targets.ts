@@ -20,34 +20,36 @@ export interface JobTargets {
   deliver(job: Job, file: JobFile): Promise<boolean>
   /** Removes the part, if there is one. */
   discard(job: Job, file: JobFile): Promise<void>
-  /** Ends what was started for it. Idempotent. */
-  close?(): Promise<void>
 }
+
+/** What a target needs of a job and of a file. */
+export type TargetJob = Pick<Job, 'id'>
+export type TargetFile = Pick<JobFile, 'index' | 'target' | 'ranges' | 'bytesTotal' | 'foundSha256'>
 
 /** As the user that this process runs as. */
 export class OwnTargets implements JobTargets {
-  open(job: Job, file: JobFile): Promise<Delivery> {
+  open(job: TargetJob, file: TargetFile): Promise<Delivery> {
     const { target, ranges } = file
     const staged = pathOf(job, file)
     return ranges === null ? PartFile.openStaged(target, staged) : RangePart.openStaged({ target, staged }, ranges)
   }
 
-  async deliver(job: Job, file: JobFile): Promise<boolean> {
+  async deliver(job: TargetJob, file: TargetFile): Promise<boolean> {
     if (await deliverStaged(file.target, pathOf(job, file))) return true
     // After a crash between the rename and its record.
     return file.foundSha256 !== null && (await hashOf(file)) === file.foundSha256
   }
 
-  discard(job: Job, file: JobFile): Promise<void> {
+  discard(job: TargetJob, file: TargetFile): Promise<void> {
     return discardStaged(pathOf(job, file))
   }
 }
 
-function pathOf(job: Job, file: JobFile): string {
+function pathOf(job: TargetJob, file: TargetFile): string {
   return stagedPath(file.target, { id: job.id, index: file.index })
 }
 
-async function hashOf({ target, bytesTotal }: JobFile): Promise<string | null> {
+async function hashOf({ target, bytesTotal }: TargetFile): Promise<string | null> {
   try {
     const found = await stat(target)
     if (!found.isFile() || (bytesTotal !== null && found.size !== bytesTotal)) return null

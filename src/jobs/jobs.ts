@@ -60,6 +60,8 @@ export interface JobsComponents {
   readonly fetch: FetchForJob
   readonly targets: JobTargets
   readonly runAsOwner: RunAsOwner
+  /** Ends what these two have started: called when the jobs are closed, or cannot be opened. */
+  readonly release: () => Promise<void>
   readonly surroundings: Surroundings
 }
 
@@ -68,6 +70,8 @@ export interface JobsOptions extends JobEngineOptions {
   readonly maxPerUser: number
   readonly maxFilesPerJob: number
   readonly commandDirs: readonly string[]
+  /** Certificates to trust besides the usual ones, PEM. */
+  readonly caFile: string | null
   /** For what an order leaves out. */
   readonly defaults: Pick<JobSettings, 'minRetryDelayMs' | 'noProgressTimeoutMs' | 'maxTransferTimeMs'>
 }
@@ -109,6 +113,15 @@ export class Jobs {
 
   /** Opens the jobs of a data directory and goes on with them. @throws SHORTHAUL_STORE_IO, SHORTHAUL_STORE_VERSION */
   static async open(components: JobsComponents, options: JobsOptions): Promise<Jobs> {
+    try {
+      return await Jobs.#open(components, options)
+    } catch (error) {
+      await components.release()
+      throw error
+    }
+  }
+
+  static async #open(components: JobsComponents, options: JobsOptions): Promise<Jobs> {
     const { clock, random, fetch, targets, runAsOwner, surroundings } = components
     const log = components.log.child({ module: 'jobs' })
     const vault = await Vault.open(options.dataDir)
@@ -127,7 +140,7 @@ export class Jobs {
       },
       options.dataDir,
     )
-    const webhooks = new WebhookNotifier({ clock, vault })
+    const webhooks = new WebhookNotifier({ clock, vault }, options)
     const outbox: Outbox = new Outbox({
       clock,
       random,
@@ -200,7 +213,7 @@ export class Jobs {
     await this.#outbox.close()
     await this.#webhooks.close()
     await this.#book.close()
-    await this.#c.targets.close?.()
+    await this.#c.release()
   }
 
   async #create(order: JobOrder, caller: Caller): Promise<JobView> {

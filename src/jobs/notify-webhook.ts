@@ -3,12 +3,15 @@
  * (https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md).
  *
  * The answer is a status and nothing else: its body is thrown away. Redirects are followed only when they keep the method
- * and stay at the same origin: whoever the user named is told, and nobody else.
+ * and stay at the same origin: whoever the user named is told, and nobody else. Logs have the origin of the URL only: with
+ * many receivers the path is the password.
  */
 import { createHmac } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { rootCertificates } from 'node:tls'
 import type { Agent, Dispatcher, request } from 'undici'
 import type { Clock } from '../clock.ts'
-import { isShorthaulError, redactUrl, systemCode } from '../errors.ts'
+import { isShorthaulError, systemCode } from '../errors.ts'
 import { AGENT_VERSION } from '../version.ts'
 import type { OutboxEntry } from './job-events.ts'
 import { notificationBody, notificationId } from './notification.ts'
@@ -30,16 +33,23 @@ interface Http {
 export class WebhookNotifier {
   readonly #clock: Clock
   readonly #vault: Pick<Vault, 'open'>
+  readonly #caFile: string | null
   #http: Promise<Http> | null = null
 
-  constructor({ clock, vault }: { readonly clock: Clock; readonly vault: Pick<Vault, 'open'> }) {
+  /** @param options.caFile certificates to trust besides the usual ones, PEM; null: none */
+  constructor(
+    { clock, vault }: { readonly clock: Clock; readonly vault: Pick<Vault, 'open'> },
+    { caFile }: { readonly caFile: string | null },
+  ) {
     this.#clock = clock
     this.#vault = vault
+    this.#caFile = caFile
   }
 
   async notify(entry: OutboxEntry, { signal }: { readonly signal: AbortSignal }): Promise<NotifyOutcome> {
     const { event, webhookUrl, sealed } = entry
-    if (webhookUrl === null) return { kind: 'refused', message: 'it has no URL' }
+    if (webhookUrl === null || !URL.canParse(webhookUrl)) return { kind: 'refused', message: 'it has no URL' }
+    const url = new URL(webhookUrl)
     let secret: string | null
     try {
       secret = this.#vault.open(sealed, event.job).webhookSecret
@@ -48,22 +58,31 @@ export class WebhookNotifier {
       return { kind: 'refused', message: error.message } // unsigned it would be no notification
     }
     try {
-      return await this.#post(new URL(webhookUrl), signedRequest(entry, { secret, nowMs: this.#clock.nowMs() }), signal)
+      return await this.#post(url, signedRequest(entry, { secret, nowMs: this.#clock.nowMs() }), signal)
     } catch (error) {
       const reason = systemCode(error) ?? (error instanceof Error ? error.message : String(error))
-      return { kind: 'failed', message: `Cannot reach ${redactUrl(webhookUrl)}: ${reason}`, retryAfterMs: null }
+      return { kind: 'failed', message: `Cannot reach ${url.origin}: ${reason}`, retryAfterMs: null }
     }
   }
 
   /** Ends its connections. Idempotent. */
   async close(): Promise<void> {
-    const opened = await this.#http
+    const opened = await this.#http?.catch(() => null)
     await opened?.agent.destroy()
   }
 
+  #open(): Promise<Http> {
+    if (this.#http !== null) return this.#http
+    const opening = openHttp(this.#caFile)
+    this.#http = opening
+    opening.catch(() => {
+      this.#http = null
+    })
+    return opening
+  }
+
   async #post(url: URL, message: SignedRequest, signal: AbortSignal): Promise<NotifyOutcome> {
-    this.#http ??= openHttp()
-    const http = await this.#http
+    const http = await this.#open()
     const deadline = AbortSignal.any([signal, AbortSignal.timeout(DEADLINE_MS)])
     let target = url
     for (let hops = 0; ; hops++) {
@@ -119,7 +138,7 @@ export function outcomeOf(
 ): NotifyOutcome {
   const { statusCode, headers } = answer
   if (statusCode >= 200 && statusCode < 300) return { kind: 'delivered' }
-  const message = `${redactUrl(about.url)} answered ${statusCode}`
+  const message = `${about.url.origin} answered ${statusCode}`
   if (statusCode >= 400 && statusCode < 500 && !PASSING.has(statusCode)) return { kind: 'refused', message }
   return { kind: 'failed', message, retryAfterMs: retryAfterMs(headers['retry-after'], about.nowMs) }
 }
@@ -139,8 +158,10 @@ function sameOrigin(from: URL, location: string | string[] | undefined): URL | n
 }
 
 /** Loaded only here: an agent without webhooks need not wait for it. */
-async function openHttp(): Promise<Http> {
+async function openHttp(caFile: string | null): Promise<Http> {
+  // `ca` replaces Node's roots.
+  const connect = caFile === null ? {} : { ca: [...rootCertificates, await readFile(caFile, 'utf8')] }
   const undici = await import('undici')
-  const agent = new undici.Agent({ connections: 2, keepAliveTimeout: 4000, headersTimeout: 0, bodyTimeout: 0 })
+  const agent = new undici.Agent({ connections: 2, keepAliveTimeout: 4000, headersTimeout: 0, bodyTimeout: 0, connect })
   return { request: undici.request, agent }
 }

@@ -92,8 +92,7 @@ export class PartFile implements Delivery {
   async leftOver(): Promise<readonly (SegmentHash | null)[]> {
     const { size } = await this.#handle.stat()
     if (size === 0) return []
-    // Loaded only here: a command that starts afresh need not wait for the hash library.
-    const { hashSegment } = await import('../content/digest.ts')
+    const { hashSegment } = await loadHashing()
     const hashes: (SegmentHash | null)[] = []
     const buffer = Buffer.allocUnsafe(SEGMENT_BYTES)
     for (let index = 0; index < segmentCount(size); index++) {
@@ -197,6 +196,17 @@ export class PartFile implements Delivery {
     this.#hashing = this.#hashing.then(step)
     return this.#hashing
   }
+}
+
+let hashing: Promise<typeof import('../content/digest.ts')> | null = null
+
+/**
+ * What `leftOver` needs, and loads late: a command that starts afresh need not wait for the hash library. Who will not be
+ * able to read it later has it loaded before.
+ */
+export function loadHashing(): Promise<typeof import('../content/digest.ts')> {
+  hashing ??= import('../content/digest.ts')
+  return hashing
 }
 
 /** Takes over what an earlier run left, by renaming it: of two that try, one wins. Others of dead processes are removed. */

@@ -247,6 +247,7 @@ export class JobBench {
         log: silent,
         fetch: this.transfers.fetch,
         targets: this.targets,
+        release: async () => {},
         runAsOwner: () => Promise.reject(new Error('no program is run here')),
         surroundings: {
           hold: () => around.hold,
@@ -267,6 +268,7 @@ export class JobBench {
         maxPerUser: 10,
         maxFilesPerJob: 5,
         commandDirs: ['/hooks'],
+        caFile: null,
         defaults: { minRetryDelayMs: 5000, noProgressTimeoutMs: 120_000, maxTransferTimeMs: 600_000 },
         ...this.#options,
       },

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { systemClock } from '../../src/clock.ts'
 import { openJobsAgent, reaches } from '../support/jobs-agent.ts'
-import { startTestOrigin } from '../support/test-origin.ts'
+import { startTestOrigin, TEST_CERT_FILE } from '../support/test-origin.ts'
 
 const origin = await startTestOrigin()
 t.teardown(() => origin.close())
@@ -201,4 +201,21 @@ t.test('what was not told before the agent ended is told by the next one, under 
   const signed = `${after?.headers['webhook-id']}.${after?.headers['webhook-timestamp']}.${after?.body}`
   t.equal(after?.headers['webhook-signature'], `v1,${createHmac('sha256', secret).update(signed).digest('base64')}`)
   t.ok(agent.key)
+})
+
+t.test('a receiver with a certificate of a private CA is told when origin.caFile vouches for it', async (t) => {
+  const receiver = await startTestOrigin({ isTls: true })
+  t.teardown(() => receiver.close())
+  const webhookUrl = receiver.serve('/hook', Buffer.alloc(0), {
+    respond: (_request, response) => response.writeHead(204).end(),
+  })
+  const dir = t.testdir({ out: {} })
+  await using agent = await openJobsAgent(dir, { 'origin.caFile': TEST_CERT_FILE })
+  const { id } = await agent.jobs.create({
+    files: [{ url: origin.serve('/tls', { seed: 4, lengthBytes: 10 }), target: join(dir, 'out', 'tls') }],
+    notify: { command: null, webhookUrl, events: ['transferred'] },
+  })
+  await reaches(agent.jobs, id, ['transferred'])
+  await receiver.until(() => receiver.requests('/hook', 'POST').some(({ status }) => status === 204))
+  t.equal(receiver.requests('/hook').length, 1)
 })
