@@ -98,7 +98,7 @@ await t.test('a stream goes on where it was when its connection breaks, and ends
     for await (const event of client.jobs.events({ after: 0, signal: new AbortController().signal })) {
       if (event.kind === 'progress') continue
       names.push(event.name)
-      if (names.length === 5) await api.server.close()
+      if (names.length === 5) await api.closeServer()
       else if (names.length % 2 === 1) {
         // What happens while nobody is connected is not lost.
         relay.breakAll()
