@@ -74,7 +74,7 @@ await t.test('without file and environment every key has its default', async (t)
       meteredPolicy: 'unrestricted',
       onBattery: 'pause-low',
     },
-    control: { socket: null },
+    control: { socket: null, http: null, tokenFile: null },
     log: { level: 'info' },
   })
   t.same([...new Set(Object.values(provenance))], ['default'])
