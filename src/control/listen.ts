@@ -6,10 +6,10 @@ import { dirname } from 'node:path'
 import { isShorthaulError, localIoError, ShorthaulError, systemCode } from '../errors.ts'
 
 /**
- * A socket file that nobody answers on is replaced.
+ * Listens for this user alone. A socket file that nobody answers on is replaced.
  * @throws SHORTHAUL_DATA_DIR_IN_USE when another agent answers there, SHORTHAUL_STORE_IO
  */
-export async function listenOnSocket(server: Server, path: string, mode: number): Promise<void> {
+export async function listenOnSocket(server: Server, path: string): Promise<void> {
   try {
     await mkdir(dirname(path), { recursive: true, mode: 0o755 })
     if (await isAnswering(path)) {
@@ -19,11 +19,19 @@ export async function listenOnSocket(server: Server, path: string, mode: number)
     }
     if (process.platform !== 'win32') await unlink(path).catch(() => {})
     await listen(server, { path })
-    if (process.platform !== 'win32') await chmod(path, mode)
+    if (process.platform !== 'win32') await chmod(path, 0o600)
   } catch (cause) {
     if (isShorthaulError(cause)) throw cause
     throw localIoError('listen on', path, cause, 'SHORTHAUL_STORE_IO')
   }
+}
+
+/** Lets every local user connect. @throws SHORTHAUL_STORE_IO */
+export async function openToAll(path: string): Promise<void> {
+  if (process.platform === 'win32') return
+  await chmod(path, 0o666).catch((cause: unknown) => {
+    throw localIoError('open to all', path, cause, 'SHORTHAUL_STORE_IO')
+  })
 }
 
 /** @returns the port. @throws SHORTHAUL_PORT_IN_USE, also for an address that this machine does not have */

@@ -22,7 +22,7 @@ import {
 } from './doors.ts'
 import { Fetches } from './fetches.ts'
 import { JOB_ROUTES } from './job-routes.ts'
-import { listenOnPort, listenOnSocket } from './listen.ts'
+import { listenOnPort, listenOnSocket, openToAll } from './listen.ts'
 import { openApiRoute } from './openapi.ts'
 import { asShorthaul, Refusal, sendProblem } from './problem.ts'
 import { parse, parseQuery } from './requests.ts'
@@ -99,13 +99,17 @@ export class ControlServer {
   }
 
   async #openSocket({ path, access }: ControlSocket): Promise<void> {
-    const sessions = access === 'public' ? await this.#openSessions(join(dirname(path), CHALLENGES_DIR)) : null
     const { user } = this.#agent
+    let sessions: Sessions | null = null
     const server = this.#newServer(({ headers }) => ({
       asker: access === 'owner' ? askerOnOwnSocket(user) : askerOnPublicSocket(headers, sessions),
       sessions,
     }))
-    await listenOnSocket(server, path, access === 'public' ? 0o666 : 0o600)
+    await listenOnSocket(server, path)
+    if (access === 'owner') return
+    // Only now, because the directory may be that of another agent that answers here; and before others get in.
+    sessions = await this.#openSessions(join(dirname(path), CHALLENGES_DIR))
+    await openToAll(path)
   }
 
   async #openPort(port: ControlPort): Promise<void> {

@@ -32,7 +32,6 @@ export async function openApi(
   // Not t.testdir: below it sockets' paths are longer than a system allows.
   const dir = mkdtempSync(join(tmpdir(), 'shorthaul-api-'))
   mkdirSync(join(dir, 'out'))
-  mkdirSync(join(dir, 'run'))
   const { config } = await loadConfig({
     env: {},
     overrides: { dataDir: join(dir, 'data'), 'cache.minFreeBytes': 0, ...options.config },

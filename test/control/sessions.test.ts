@@ -17,9 +17,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { systemClock } from '../../src/clock.ts'
 import { ControlClient } from '../../src/control/client.ts'
+import { ControlServer } from '../../src/control/server.ts'
 import { type Challenge, Sessions } from '../../src/control/sessions.ts'
 import { ask, openApi } from './job-api.ts'
 
@@ -205,4 +207,19 @@ await t.test('a socket that somebody else made is not told who we are', needsRoo
   if (client === null) throw new Error('nobody answers')
   t.teardown(() => client.close())
   await t.rejects(client.jobs.list(), { code: 'SHORTHAUL_FORBIDDEN', message: /belongs to another user/ })
+})
+
+await t.test('a second agent for the same socket leaves the challenges of the first alone', needsUnix, async (t) => {
+  await using api = await openApi({ access: 'public' })
+  const { body } = await ask(api.socketPath, 'POST', '/v1/session')
+  const challenge = body as Challenge
+  answer(challenge)
+  const second = ControlServer.open({ agent: api.agent, log: pino({ level: 'silent' }) }, [
+    { path: api.socketPath, access: 'public' },
+  ])
+  await t.rejects(second, { code: 'SHORTHAUL_DATA_DIR_IN_USE' })
+  t.match(await ask(api.socketPath, 'POST', `/v1/session/${challenge.id}`), {
+    status: 200,
+    body: { user: { uid: USER.uid, isAdmin: true } },
+  })
 })
