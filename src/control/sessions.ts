@@ -11,7 +11,7 @@
 import { execFile } from 'node:child_process'
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { constants } from 'node:fs'
-import { chmod, type FileHandle, lstat, mkdir, open, readdir, unlink } from 'node:fs/promises'
+import { chmod, type FileHandle, lstat, mkdir, open, opendir, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { type Clock, secretBytes } from '../clock.ts'
@@ -30,6 +30,8 @@ const MAX_SESSIONS = 1024
 const MAX_SESSIONS_PER_USER = 16
 const NAME_TIMEOUT_MS = 2000
 const SWEEP_MS = 60_000
+/** At a time: somebody may leave more than we want to wait for. */
+const MAX_SWEPT = 10_000
 
 export interface Challenge {
   readonly id: string
@@ -155,6 +157,7 @@ export class Sessions {
 
   async #callerOf(uid: number): Promise<Caller> {
     if (uid === this.#user.uid) return this.#user
+    for (const { caller } of this.#sessions.values()) if (caller.uid === uid) return caller
     return { uid, name: await this.#nameOf(uid), isAdmin: uid === 0 }
   }
 
@@ -164,9 +167,16 @@ export class Sessions {
     this.#sweptAtMs = nowMs
     for (const [id, { untilMs }] of this.#pending) if (untilMs < nowMs) this.#pending.delete(id)
     const awaited = new Set([...this.#pending.values()].map(({ name }) => name))
-    for (const name of await readdir(this.#dir).catch(() => [])) {
-      // Not recursive: in a directory of somebody else we would follow where they lead us.
-      if (!awaited.has(name)) await unlink(join(this.#dir, name)).catch(() => {})
+    let count = 0
+    try {
+      for await (const { name } of await opendir(this.#dir)) {
+        // Not recursive: in a directory of somebody else we would follow where they lead us.
+        if (!awaited.has(name)) await unlink(join(this.#dir, name)).catch(() => {})
+        if (++count === MAX_SWEPT) return
+      }
+    } catch (err) {
+      if (systemCode(err) === undefined) throw err
+      // It is gone, or cannot be read: then nobody proves anything, and hears so.
     }
   }
 }

@@ -27,7 +27,11 @@ export interface ApiHome extends AsyncDisposable {
 
 /** The caller disposes of it. */
 export async function openApi(
-  options: { readonly access?: ControlSocket['access']; readonly config?: Readonly<Record<string, unknown>> } = {},
+  options: {
+    readonly access?: ControlSocket['access']
+    readonly config?: Readonly<Record<string, unknown>>
+    readonly hasJobs?: boolean
+  } = {},
 ): Promise<ApiHome> {
   // Not t.testdir: below it sockets' paths are longer than a system allows.
   const dir = mkdtempSync(join(tmpdir(), 'shorthaul-api-'))
@@ -38,7 +42,7 @@ export async function openApi(
     homeDir: dir,
     isRoot: false,
   })
-  const agent = await Agent.open({ config, role: 'embedded', usePeers: false, hasJobs: true })
+  const agent = await Agent.open({ config, role: 'embedded', usePeers: false, hasJobs: options.hasJobs ?? true })
   const socketPath = join(dir, 'run', 'c.sock')
   const openServer = () =>
     ControlServer.open({ agent, log: pino({ level: 'silent' }) }, [
