@@ -36,6 +36,7 @@ const SECTION_TITLES: Readonly<Record<string, string>> = {
   trust: 'Whose word counts.',
   serve: 'What this agent gives to others.',
   throttle: 'How much of the line is used, and when. See docs/limits.md.',
+  jobs: 'Transfers that are handed over and outlive the command.',
   control: 'How commands reach the agent.',
   log: 'What is written down.',
 }

@@ -10,6 +10,18 @@ export {
 export { type Config, currentUser, type LoadedConfig, loadConfig } from './config/load.ts'
 export { ControlClient } from './control/client.ts'
 export { ERROR_TABLE, type ErrorCode, EXIT, type ExitCode, isShorthaulError, ShorthaulError } from './errors.ts'
+export { type Job, type JobFile, type JobId, type JobSettings, parseJobId } from './jobs/job.ts'
+export type {
+  FileOrder,
+  JobEventOptions,
+  JobListOptions,
+  JobOrder,
+  JobPatch,
+  JobStreamEvent,
+  JobsApi,
+  JobView,
+} from './jobs/jobs-api.ts'
+export type { JobState } from './jobs/states.ts'
 export type { Priority } from './throttle/priority.ts'
 export { PartFile } from './transfer/part-file.ts'
 export { PipeDelivery } from './transfer/pipe-delivery.ts'

@@ -1,4 +1,6 @@
 /** `shorthaul daemon`: the agent of this machine, until SIGTERM or Ctrl-C. */
+import { join } from 'node:path'
+import type { Logger } from 'pino'
 import { Agent } from '../agent.ts'
 import {
   controlSocketPath,
@@ -7,7 +9,9 @@ import {
   embeddedSocketPath,
   isSocketPathTooLong,
 } from '../config/load.ts'
-import { ControlServer, type ControlSocket } from '../control/server.ts'
+import type { Config } from '../config/schema.ts'
+import { ensureControlToken } from '../config/secret.ts'
+import { type ControlPort, ControlServer, type ControlSocket } from '../control/server.ts'
 import { EXIT, isShorthaulError, ShorthaulError } from '../errors.ts'
 import { createLogger } from '../log.ts'
 import { AGENT_VERSION } from '../version.ts'
@@ -26,8 +30,9 @@ export async function daemonVerb(options: GlobalOptions): Promise<void> {
   const log = createLogger({ level: config.log.level })
   const signal = interruptSignal()
   log.info({ version: AGENT_VERSION, config: file, dataDir: config.dataDir }, 'starting')
+  const port = await controlPortOf(config, log)
   const agent = await Agent.open({ config, role: 'daemon' }, { log })
-  const control = await ControlServer.open({ agent, log }, [own])
+  const control = await ControlServer.open({ agent, log }, port === null ? [own] : [own, port])
   const sockets = [own.path]
   let publicControl: ControlServer | null = null
   if (shared !== own.path) {
@@ -51,6 +56,7 @@ export async function daemonVerb(options: GlobalOptions): Promise<void> {
       key: agent.key,
       dataDir: config.dataDir,
       sockets,
+      http: control.urls[0] ?? null,
       address: status.network.address,
       lanePort: agent.lanePort,
     })}\n`,
@@ -78,6 +84,16 @@ function checkLength(path: string, key: string): void {
     `Cannot listen for commands: the socket ${describeTooLong(path)}; set a shorter ${key}`,
     { details: { path, key } },
   )
+}
+
+/** Null: it is reached by its sockets only. @throws SHORTHAUL_SECRET_INVALID, SHORTHAUL_TARGET_UNWRITABLE */
+async function controlPortOf({ control, dataDir }: Config, log: Logger): Promise<ControlPort | null> {
+  const { http, tokenFile } = control
+  if (http === null) return null
+  const { token, warning } = await ensureControlToken(tokenFile ?? join(dataDir, 'control.token'))
+  if (warning !== null) log.warn({ warning }, 'the control token is not private')
+  const at = http.lastIndexOf(':')
+  return { host: http.slice(0, at).replace(/^\[(.*)\]$/, '$1'), port: Number(http.slice(at + 1)), token }
 }
 
 function isSystemDaemon(): boolean {

@@ -260,6 +260,29 @@ export const KEYS = {
         'directory. null: `/run/shorthaul/control.sock` for root and under the systemd unit, where every local user ' +
         'may connect; else `$XDG_RUNTIME_DIR/shorthaul/control.sock`. At most 103 bytes.',
     }),
+    http: key(
+      nullable(
+        text({
+          pattern: /^(?:[A-Za-z0-9][A-Za-z0-9._-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}$/,
+          isValid: (value) => Number(value.slice(value.lastIndexOf(':') + 1)) <= 65_535,
+          shape: 'HOST:PORT, such as 127.0.0.1:17740 or [::1]:17740',
+          range: '`HOST:PORT`',
+        }),
+      ),
+      {
+        default: null,
+        why:
+          'Serve the control API over TCP too, for programs that cannot use a unix socket; port 0: any free one. ' +
+          'Whoever has the token of `control.tokenFile` may do everything. It is not encrypted: 127.0.0.1 or [::1], ' +
+          'unless something before it encrypts. null: sockets only.',
+      },
+    ),
+    tokenFile: key(nullable(path), {
+      default: null,
+      why:
+        'The token for `control.http`, one line; made, mode 0600, when it is missing. null: `control.token` in the data ' +
+        'directory.',
+    }),
   },
   log: {
     level: key(choice(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']), {

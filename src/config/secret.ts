@@ -1,8 +1,8 @@
 /**
- * The two secrets on disk: the branch secret, which all agents of a branch share, and the seed of this agent's own
- * identity. Makes and reads the files; does not derive keys from them (peers/ does).
+ * The secrets on disk: the branch secret, which all agents of a branch share, the seed of this agent's own identity, and
+ * the token of its control API. Makes and reads the files; does not derive keys from them (peers/ does).
  *
- * Invariants: neither secret is ever part of a message, an error or a log; a file is complete or absent.
+ * Invariants: no secret is ever part of a message, an error or a log; a file is complete or absent.
  */
 import { join } from 'node:path'
 import { secretBytes } from '../clock.ts'
@@ -26,6 +26,7 @@ export interface IdentitySeed {
   readonly warning: string | null
 }
 
+const TOKEN = /^[\w.~+/=-]{32,512}$/
 const BASE64 = /^[A-Za-z0-9+/]{43}=$/
 
 /** @throws SHORTHAUL_SECRET_INVALID when the file is missing, cannot be read or does not hold 32 bytes in base64 */
@@ -101,6 +102,33 @@ export async function ensureIdentitySeed(dataDir: string): Promise<IdentitySeed>
     )
   }
   return { seed: file.content, path, warning: exposure(file, path) }
+}
+
+export interface ControlToken {
+  /** 32 to 512 characters that stand in a header field as they are. */
+  readonly token: string
+  readonly path: string
+  readonly warning: string | null
+}
+
+/**
+ * The token for the control API over TCP, made when missing. Processes that race for it get the same one.
+ * @throws SHORTHAUL_SECRET_INVALID, SHORTHAUL_TARGET_UNWRITABLE, SHORTHAUL_DISK_FULL
+ */
+export async function ensureControlToken(path: string): Promise<ControlToken> {
+  const what = 'the control token'
+  let file = await read(path, 'SHORTHAUL_SECRET_INVALID', what)
+  if (file === null) {
+    await createExclusive(path, Buffer.from(`${secretBytes(SECRET_BYTES).toString('hex')}\n`), what)
+    file = await read(path, 'SHORTHAUL_SECRET_INVALID', what)
+  }
+  const token = file?.content.toString('latin1').trim() ?? ''
+  if (file !== null && TOKEN.test(token)) return { token, path, warning: exposure(file, path) }
+  throw new ShorthaulError(
+    'SHORTHAUL_SECRET_INVALID',
+    `Cannot read ${what} "${path}": expected one line of 32 to 512 letters, digits and any of - . _ ~ + / =`,
+    { details: { path } },
+  )
 }
 
 async function read(

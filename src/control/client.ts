@@ -40,6 +40,7 @@ export class ControlClient {
   readonly #connections = new Agent({ keepAlive: true })
   #access: 'owner' | 'public' = 'owner'
   #dataDir: string | null = null
+  #isClosed = false
   /** Says who we are where the socket does not: begun when it is first needed. */
   #session: Promise<string> | null = null
   readonly #jobs: JobsApi
@@ -115,7 +116,9 @@ export class ControlClient {
     }
   }
 
+  /** Ends what is under way, streams of events too, with SHORTHAUL_CONTROL_IO. Idempotent. */
   async close(): Promise<void> {
+    this.#isClosed = true
     this.#connections.destroy()
   }
 
@@ -213,6 +216,8 @@ export class ControlClient {
 
   /** Resolves with the head of the answer; its body is the caller's to read or destroy. */
   #call({ method, path, body, headers, timeoutMs, signal }: Call): Promise<IncomingMessage> {
+    // A stream whose connection was closed would open another one.
+    if (this.#isClosed) return Promise.reject(lost(new Error('the client is closed')))
     const text = body === undefined ? '' : JSON.stringify(body)
     return new Promise((resolve, reject) => {
       const request = httpRequest({

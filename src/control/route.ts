@@ -6,6 +6,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { z } from 'zod'
 import type { Caller } from '../jobs/jobs.ts'
 import type { ControlledAgent } from './controlled-agent.ts'
+import type { Sessions } from './sessions.ts'
 
 /** Who asks, as far as it is known. */
 export interface Asker {
@@ -21,6 +22,8 @@ export interface Exchange {
   readonly response: ServerResponse
   readonly agent: ControlledAgent
   readonly asker: Asker
+  /** Of a public socket; null: it is known who asks, or it cannot be found out. */
+  readonly sessions: Sessions | null
   /** Aborted when the client went away or the server closes. */
   readonly signal: AbortSignal
 }

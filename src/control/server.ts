@@ -1,32 +1,38 @@
 /**
- * The control API: HTTP over a unix socket. Who may do what is decided by which socket was reached, because the file
- * system checks that and Node cannot read a peer's credentials: the socket in the data directory (0700) admits its owner
- * to everything; a public socket of a system daemon admits every local user to fetching and looking.
+ * The control API: HTTP over unix sockets, and over TCP where that is wanted. Who may do what is decided by which of them
+ * was reached (doors.ts): the socket in the data directory (0700) admits its owner to everything; the public one of a
+ * system daemon every local user to fetching and looking, and to jobs once they said who they are.
  *
- * Listens, finds the route and answers; what the routes do is in job-routes.ts and agent-routes.ts.
+ * Finds the route and answers; what the routes do is in job-routes.ts, agent-routes.ts and session-routes.ts.
  */
-import { chmod, mkdir, unlink } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { connect } from 'node:net'
-import { dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { Logger } from 'pino'
-import { isShorthaulError, localIoError, ShorthaulError, systemCode } from '../errors.ts'
+import { systemClock } from '../clock.ts'
+import { isShorthaulError, ShorthaulError } from '../errors.ts'
 import { agentRoutes } from './agent-routes.ts'
 import type { ControlledAgent } from './controlled-agent.ts'
+import {
+  askerOnOwnSocket,
+  askerOnPort,
+  askerOnPublicSocket,
+  type ControlPort,
+  type ControlSocket,
+  unknownAsker,
+} from './doors.ts'
 import { Fetches } from './fetches.ts'
 import { JOB_ROUTES } from './job-routes.ts'
+import { listenOnPort, listenOnSocket, openToAll } from './listen.ts'
 import { openApiRoute } from './openapi.ts'
 import { asShorthaul, Refusal, sendProblem } from './problem.ts'
 import { parse, parseQuery } from './requests.ts'
-import { type Asker, type Exchange, type Match, type Route, RouteTable } from './route.ts'
+import { type Exchange, type Match, type Route, RouteTable } from './route.ts'
+import { CHALLENGES_DIR } from './session-client.ts'
+import { SESSION_ROUTES } from './session-routes.ts'
+import { Sessions } from './sessions.ts'
 
 export type { ControlledAgent } from './controlled-agent.ts'
-
-export interface ControlSocket {
-  readonly path: string
-  /** `owner`: everything. `public`: fetch, status and doctor, for all local users. */
-  readonly access: 'owner' | 'public'
-}
+export type { ControlPort, ControlSocket } from './doors.ts'
 
 const MAX_CONNECTIONS = 256
 const BODY_TIMEOUT_MS = 10_000
@@ -36,7 +42,8 @@ const PATIENCE = 8
 export class ControlServer {
   readonly #agent: ControlledAgent
   readonly #log: Logger
-  readonly #servers: { server: Server; path: string }[] = []
+  readonly #servers: Server[] = []
+  readonly #urls: string[] = []
   readonly #stop = new AbortController()
   readonly #routes: RouteTable
   readonly #tasks = new Set<Promise<void>>()
@@ -45,21 +52,29 @@ export class ControlServer {
     this.#agent = components.agent
     this.#log = components.log.child({ module: 'control' })
     const fetches = new Fetches({ log: this.#log, stop: this.#stop.signal })
-    const routes: readonly Route[] = [...agentRoutes(fetches), ...JOB_ROUTES, openApiRoute(() => routes)]
+    const routes: readonly Route[] = [
+      ...agentRoutes(fetches),
+      ...JOB_ROUTES,
+      ...SESSION_ROUTES,
+      openApiRoute(() => routes),
+    ]
     this.#routes = new RouteTable(routes)
   }
 
   /**
-   * Listens on all sockets. A socket file that nobody answers on is replaced.
-   * @throws SHORTHAUL_DATA_DIR_IN_USE when another agent answers there, SHORTHAUL_STORE_IO
+   * Listens on all of them. A socket file that nobody answers on is replaced.
+   * @throws SHORTHAUL_DATA_DIR_IN_USE when another agent answers there, SHORTHAUL_PORT_IN_USE, SHORTHAUL_STORE_IO
    */
   static async open(
     components: { agent: ControlledAgent; log: Logger },
-    sockets: readonly ControlSocket[],
+    doors: readonly (ControlSocket | ControlPort)[],
   ): Promise<ControlServer> {
     const control = new ControlServer(components)
     try {
-      for (const socket of sockets) await control.#listen(socket)
+      for (const door of doors) {
+        if ('path' in door) await control.#openSocket(door)
+        else await control.#openPort(door)
+      }
       return control
     } catch (error) {
       await control.close()
@@ -67,69 +82,87 @@ export class ControlServer {
     }
   }
 
+  /** Where it listens on TCP, as `http://HOST:PORT`. */
+  get urls(): readonly string[] {
+    return this.#urls
+  }
+
   /** Ends all requests; running fetches end with SHORTHAUL_CONTROL_IO at their clients. Idempotent. */
   async close(): Promise<void> {
     this.#stop.abort(new ShorthaulError('SHORTHAUL_CONTROL_IO', 'The agent is closing'))
     await Promise.allSettled(this.#tasks)
-    for (const { server } of this.#servers) {
+    for (const server of this.#servers) {
       server.closeAllConnections()
-      await new Promise<void>((resolve) => server.close(() => resolve()))
+      if (server.listening) await new Promise<void>((resolve) => server.close(() => resolve()))
     }
     this.#servers.length = 0
   }
 
-  async #listen(socket: ControlSocket): Promise<void> {
-    const { path, access } = socket
+  async #openSocket({ path, access }: ControlSocket): Promise<void> {
+    const { user } = this.#agent
+    let sessions: Sessions | null = null
+    const server = this.#newServer(({ headers }) => ({
+      asker: access === 'owner' ? askerOnOwnSocket(user) : askerOnPublicSocket(headers, sessions),
+      sessions,
+    }))
+    await listenOnSocket(server, path)
+    if (access === 'owner') return
+    // Only now, because the directory may be that of another agent that answers here; and before others get in.
+    sessions = await this.#openSessions(join(dirname(path), CHALLENGES_DIR))
+    await openToAll(path)
+  }
+
+  async #openPort(port: ControlPort): Promise<void> {
+    const { user } = this.#agent
+    const server = this.#newServer(({ headers }) => ({ asker: askerOnPort(headers, port, user), sessions: null }))
+    const bound = await listenOnPort(server, port)
+    this.#urls.push(`http://${port.host.includes(':') ? `[${port.host}]` : port.host}:${bound}`)
+  }
+
+  /** Null: others have no jobs then, and may do what they may without saying who they are. */
+  async #openSessions(dir: string): Promise<Sessions | null> {
+    if (process.platform === 'win32') return null
     try {
-      await mkdir(dirname(path), { recursive: true, mode: 0o755 })
-      if (await isAnswering(path)) {
-        throw new ShorthaulError(
-          'SHORTHAUL_DATA_DIR_IN_USE',
-          `Cannot listen on "${path}": another agent answers there`,
-          {
-            details: { path },
-          },
-        )
-      }
-      if (process.platform !== 'win32') await unlink(path).catch(() => {})
-      const server = createServer({ requestTimeout: 0 }, (request, response) => this.#accept(request, response, access))
-      server.maxConnections = MAX_CONNECTIONS
-      await new Promise<void>((resolve, reject) => {
-        server.once('error', reject)
-        server.listen(path, () => {
-          server.off('error', reject)
-          resolve()
-        })
-      })
-      server.on('error', (err) => this.#log.error({ err }, 'control socket failed'))
-      this.#servers.push({ server, path })
-      if (process.platform !== 'win32') await chmod(path, access === 'public' ? 0o666 : 0o600)
-    } catch (cause) {
-      if (isShorthaulError(cause)) throw cause
-      throw localIoError('listen on', path, cause, 'SHORTHAUL_STORE_IO')
+      return await Sessions.open({ clock: systemClock, user: this.#agent.user }, dir)
+    } catch (err) {
+      this.#log.warn({ err }, 'no sessions on the public socket: other users cannot have jobs')
+      return null
     }
   }
 
-  #accept(request: IncomingMessage, response: ServerResponse, access: ControlSocket['access']): void {
+  /** @param identify throws what is answered instead */
+  #newServer(identify: (request: IncomingMessage) => Pick<Exchange, 'asker' | 'sessions'>): Server {
+    const server = createServer({ requestTimeout: 0 }, (request, response) => this.#accept(request, response, identify))
+    server.maxConnections = MAX_CONNECTIONS
+    this.#servers.push(server)
+    return server
+  }
+
+  #accept(
+    request: IncomingMessage,
+    response: ServerResponse,
+    identify: (request: IncomingMessage) => Pick<Exchange, 'asker' | 'sessions'>,
+  ): void {
     const gone = new AbortController()
     response.on('close', () => {
       if (!response.writableFinished) gone.abort(new ShorthaulError('SHORTHAUL_ABORTED', 'The client went away'))
     })
     response.on('error', () => gone.abort(new ShorthaulError('SHORTHAUL_ABORTED', 'The client went away')))
     const signal = AbortSignal.any([gone.signal, this.#stop.signal])
-    const task = this.#answer({ request, response, agent: this.#agent, asker: this.#askerOf(access), signal })
+    const answered = async () => {
+      await this.#answer({ request, response, agent: this.#agent, ...identify(request), signal })
+    }
+    const task = answered()
       .catch((error: unknown) => this.#fail(response, error))
       .finally(() => this.#tasks.delete(task))
     this.#tasks.add(task)
   }
 
-  #askerOf(access: ControlSocket['access']): Asker {
-    return access === 'owner' ? { access, caller: this.#agent.user } : { access, caller: null }
-  }
-
   async #answer(exchange: Exchange): Promise<void> {
     const { request, response } = exchange
-    const { pathname, searchParams } = new URL(request.url ?? '/', 'http://agent')
+    const target = request.url ?? '/'
+    if (!URL.canParse(target, 'http://agent')) throw new Refusal(400, 'Cannot read the request: its target is no path')
+    const { pathname, searchParams } = new URL(target, 'http://agent')
     const { route, params } = this.#find(request.method ?? 'GET', pathname)
     admit(route, exchange)
     const query = route.query ? parseQuery(route.query, searchParams) : undefined
@@ -165,7 +198,7 @@ function admit({ who, method, path }: Match['route'], { asker }: Exchange): void
     throw new ShorthaulError('SHORTHAUL_FORBIDDEN', `Cannot ${method} ${path}: only the owner of the agent may`)
   }
   if (asker.caller !== null) return
-  throw new Refusal(401, `Cannot ${method} ${path}: the agent does not know who asks`, { code: 'SHORTHAUL_FORBIDDEN' })
+  throw unknownAsker(`${method} ${path} needs a session; POST /v1/session says how to begin one`)
 }
 
 /** Reads a bounded body within a deadline. @throws SHORTHAUL_USAGE */
@@ -192,23 +225,4 @@ async function readJson(request: IncomingMessage, maxBytes: number): Promise<unk
   } finally {
     clearTimeout(timer)
   }
-}
-
-function isAnswering(path: string): Promise<boolean> {
-  return new Promise((resolve, reject) => {
-    const socket = connect(path)
-    socket.setTimeout(1000, () => {
-      socket.destroy()
-      resolve(true) // somebody holds it open but is too busy to accept
-    })
-    socket.once('connect', () => {
-      socket.destroy()
-      resolve(true)
-    })
-    socket.once('error', (error) => {
-      const code = systemCode(error)
-      if (code === 'ENOENT' || code === 'ECONNREFUSED' || code === 'ENOTSOCK') resolve(false)
-      else reject(error)
-    })
-  })
 }

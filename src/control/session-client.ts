@@ -15,6 +15,10 @@ const HEX = /^[0-9a-f]{32,128}$/
 
 /** @returns a token for `Authorization: Bearer`. @throws SHORTHAUL_FORBIDDEN when the agent cannot tell who we are */
 export async function openSession(call: (call: Call) => Promise<unknown>, socketPath: string): Promise<string> {
+  // Loaded only here: who made the socket may use what we prove.
+  const { distrustOf } = await import('./socket-trust.ts')
+  const distrust = await distrustOf(socketPath)
+  if (distrust !== null) throw new ShorthaulError('SHORTHAUL_FORBIDDEN', `Cannot say who we are: ${distrust}`)
   const challenge = Object(await call({ method: 'POST', path: '/v1/session', timeoutMs: TIMEOUT_MS }))
   const { id, path, token } = challenge as Record<string, unknown>
   const isText = typeof id === 'string' && typeof path === 'string' && typeof token === 'string'

@@ -32,6 +32,7 @@ export async function* decodeSentEvents(stream: AsyncIterable<Uint8Array>): Asyn
   let id: string | null = null
   let event = ''
   let data: string[] = []
+  let dataChars = 0
   for await (const chunk of stream) {
     rest += decoder.decode(chunk, { stream: true })
     let start = 0
@@ -43,14 +44,18 @@ export async function* decodeSentEvents(stream: AsyncIterable<Uint8Array>): Asyn
         id = null
         event = ''
         data = []
+        dataChars = 0
         continue
       }
       const [, name = '', value = ''] = /^([^:]*)(?:: ?(.*))?$/.exec(line) ?? []
       if (name === 'id') id = value
       else if (name === 'event') event = value
-      else if (name === 'data') data.push(value)
+      else if (name === 'data') {
+        data.push(value)
+        dataChars += value.length
+      }
     }
     rest = rest.slice(start)
-    if (rest.length > MAX_EVENT_CHARS) throw new RangeError('an event of the agent is too long')
+    if (rest.length + dataChars > MAX_EVENT_CHARS) throw new RangeError('an event of the agent is too long')
   }
 }

@@ -163,3 +163,14 @@ t.test('two daemons of one branch see each other and share', async (t) => {
     { state: 'ok', message: /heard from neighbours/ },
   )
 })
+
+t.test('the control API over TCP is there when it is configured, for whoever has the token', async (t) => {
+  const home = newHome(t, { control: { http: '127.0.0.1:0', tokenFile: 'api.token' } })
+  const { ready } = await home.daemon()
+  t.match(ready.http, /^http:\/\/127\.0\.0\.1:\d+$/)
+  const token = readFileSync(join(home.dir, 'api.token'), 'utf8').trim()
+  const jobs = `${String(ready.http)}/v1/jobs`
+  t.equal((await fetch(jobs)).status, 401)
+  const answer = await fetch(jobs, { headers: { authorization: `Bearer ${token}` } })
+  t.same(await answer.json(), { jobs: [], next: null })
+})

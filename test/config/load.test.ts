@@ -74,7 +74,21 @@ await t.test('without file and environment every key has its default', async (t)
       meteredPolicy: 'unrestricted',
       onBattery: 'pause-low',
     },
-    control: { socket: null },
+    jobs: {
+      maxRunning: 4,
+      sliceMs: 300_000,
+      parallelFiles: 4,
+      maxPerUser: 1000,
+      maxFilesPerJob: 1000,
+      minRetryDelayMs: 15_000,
+      maxRetryDelayMs: 600_000,
+      noProgressTimeoutMs: 14 * 24 * 3_600_000,
+      maxTransferTimeMs: 90 * 24 * 3_600_000,
+      inactivityTimeoutDays: 90,
+      keepEndedDays: 7,
+      commandDirs: [],
+    },
+    control: { socket: null, http: null, tokenFile: null },
     log: { level: 'info' },
   })
   t.same([...new Set(Object.values(provenance))], ['default'])
@@ -212,7 +226,7 @@ network:
   localPrefixes: [10.0.0.0/33]
 serve: 8
 trust: { attested: spot-check }
-jobs: { maxCount: 1 }
+queue: { maxCount: 1 }
 log: { level: null }
 maxBytes: 1
 `
@@ -232,7 +246,7 @@ maxBytes: 1
     /^network\.localPrefixes: "10\.0\.0\.0\/33"/,
     /^serve: 8, expected a map with keys of enabled, maxUploads, maxBytesPerSec$/,
     /^trust\.attested: "spot-check", expected one of accept, refuse$/,
-    /^"jobs": unknown key$/,
+    /^"queue": unknown key$/,
     /^log\.level: null, expected one of/,
     /^"maxBytes": unknown key, did you mean cache\.maxBytes$/,
     /^"SHORTHAUL_CACHE_MAXBYTES": unknown variable, did you mean SHORTHAUL_CACHE_MAX_BYTES$/,

@@ -17,8 +17,10 @@ export interface ApiHome extends AsyncDisposable {
   readonly dir: string
   readonly socketPath: string
   readonly agent: Agent
-  readonly server: ControlServer
+  closeServer(): Promise<void>
   readonly client: ControlClient
+  /** Closes the server and opens another one on the same socket. */
+  reopen(): Promise<void>
   /** An absolute path for a target. */
   target(name: string): string
 }
@@ -28,32 +30,37 @@ export async function openApi(
   options: {
     readonly access?: ControlSocket['access']
     readonly config?: Readonly<Record<string, unknown>>
-    readonly isPublicDir?: boolean
+    readonly hasJobs?: boolean
   } = {},
 ): Promise<ApiHome> {
   // Not t.testdir: below it sockets' paths are longer than a system allows.
   const dir = mkdtempSync(join(tmpdir(), 'shorthaul-api-'))
   mkdirSync(join(dir, 'out'))
-  mkdirSync(join(dir, 'run'))
   const { config } = await loadConfig({
     env: {},
     overrides: { dataDir: join(dir, 'data'), 'cache.minFreeBytes': 0, ...options.config },
     homeDir: dir,
     isRoot: false,
   })
-  const agent = await Agent.open({ config, role: 'embedded', usePeers: false, hasJobs: true })
+  const agent = await Agent.open({ config, role: 'embedded', usePeers: false, hasJobs: options.hasJobs ?? true })
   const socketPath = join(dir, 'run', 'c.sock')
-  const server = await ControlServer.open({ agent, log: pino({ level: 'silent' }) }, [
-    { path: socketPath, access: options.access ?? 'owner' },
-  ])
+  const openServer = () =>
+    ControlServer.open({ agent, log: pino({ level: 'silent' }) }, [
+      { path: socketPath, access: options.access ?? 'owner' },
+    ])
+  let server = await openServer()
   const client = await ControlClient.connect(socketPath)
   if (client === null) throw new Error('nobody answers')
   return {
     dir,
     socketPath,
     agent,
-    server,
     client,
+    closeServer: () => server.close(),
+    reopen: async () => {
+      await server.close()
+      server = await openServer()
+    },
     target: (name) => join(dir, 'out', name),
     [Symbol.asyncDispose]: async () => {
       await client.close()

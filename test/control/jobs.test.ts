@@ -98,7 +98,7 @@ await t.test('a stream goes on where it was when its connection breaks, and ends
     for await (const event of client.jobs.events({ after: 0, signal: new AbortController().signal })) {
       if (event.kind === 'progress') continue
       names.push(event.name)
-      if (names.length === 5) await api.server.close()
+      if (names.length === 5) await api.closeServer()
       else if (names.length % 2 === 1) {
         // What happens while nobody is connected is not lost.
         relay.breakAll()
@@ -125,6 +125,24 @@ await t.test('a stream whose connection breaks before its first event begins whe
   await api.agent.jobs.set(id, { name: 'after' })
   t.match(await first, { value: { kind: 'changed', name: 'after', id: 2 } })
   await events.return?.()
+})
+
+await t.test('a client that is closed ends its streams', async (t) => {
+  await using api = await openApi()
+  const { id } = await api.client.jobs.create({ name: 'x' })
+  const read = async () => {
+    for await (const _ of api.client.jobs.events({ after: 0, job: id, signal: new AbortController().signal })) {
+      await api.client.close()
+    }
+  }
+  await t.rejects(read(), { code: 'SHORTHAUL_CONTROL_IO' })
+})
+
+await t.test('an agent that carries out no jobs says so', async (t) => {
+  await using api = await openApi({ hasJobs: false })
+  const { signal } = new AbortController()
+  await t.rejects(api.client.jobs.list(), { code: 'SHORTHAUL_USAGE', message: /a daemon does/ })
+  await t.rejects(api.client.jobs.events({ signal })[Symbol.asyncIterator]().next(), { code: 'SHORTHAUL_USAGE' })
 })
 
 await t.test('problems have the status, the code and what HTTP wants to be there', async (t) => {
