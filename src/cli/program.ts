@@ -10,6 +10,7 @@ import type { ShowOptions } from './config.ts'
 import type { GlobalOptions } from './context.ts'
 import type { DoctorOptions } from './doctor.ts'
 import type { FetchOptions } from './fetch-orders.ts'
+import { addJob } from './job/register.ts'
 
 export function createProgram(): Command {
   const program = new Command('shorthaul')
@@ -24,6 +25,7 @@ export function createProgram(): Command {
     .showSuggestionAfterError()
     .exitOverride()
   addFetch(program)
+  addJob(program)
   addDaemon(program)
   addDemo(program)
   addStatus(program)
@@ -52,7 +54,12 @@ function addFetch(program: Command): void {
     .option('-H, --header <header>', "'Name: value' for the origin; makes the content private", collect, [])
     .option('--priority <priority>', PRIORITIES.join(', '), 'foreground')
     .option('--no-daemon', 'do not use a running daemon')
-    .action(async (urls: readonly string[], _options: unknown, command: Command) => {
+    .option('--detach', 'hand it to the daemon as one job that completes itself, print the id of the job, and end')
+    .action(async (urls: readonly string[], { detach }: { detach?: boolean }, command: Command) => {
+      if (detach === true) {
+        const { detachVerb } = await import('./job/create.ts')
+        return detachVerb(urls, command.optsWithGlobals<FetchOptions>())
+      }
       const { fetchVerb } = await import('./fetch.ts')
       await fetchVerb(urls, command.optsWithGlobals<FetchOptions>())
     })
