@@ -54,11 +54,17 @@ function addFetch(program: Command): void {
     .option('-H, --header <header>', "'Name: value' for the origin; makes the content private", collect, [])
     .option('--priority <priority>', PRIORITIES.join(', '), 'foreground')
     .option('--no-daemon', 'do not use a running daemon')
-    .option('--detach', 'hand it to the daemon as one job that completes itself, print the id of the job, and end')
+    .option(
+      '--detach',
+      'hand it to the daemon as one job that completes itself (see `job`), of priority normal by default; prints its id',
+    )
     .action(async (urls: readonly string[], { detach }: { detach?: boolean }, command: Command) => {
       if (detach === true) {
         const { detachVerb } = await import('./job/create.ts')
-        return detachVerb(urls, command.optsWithGlobals<FetchOptions>())
+        const isChosen = command.getOptionValueSource('priority') !== 'default'
+        const options = command.optsWithGlobals<FetchOptions>()
+        // Nobody waits for it.
+        return detachVerb(urls, isChosen ? options : { ...options, priority: 'normal' })
       }
       const { fetchVerb } = await import('./fetch.ts')
       await fetchVerb(urls, command.optsWithGlobals<FetchOptions>())

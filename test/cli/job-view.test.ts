@@ -69,12 +69,12 @@ void t.test('the table shows what fits, and never wraps', async (t) => {
     }),
   ]
   t.same(jobTable([view()], { columns: 120, nowMs: NOW_MS }), [
-    'ID        NAME                STATE         PRIORITY  FILES              BYTES       RATE  WHY',
-    '0f3c9a52  update-2026-11.msu  transferring  normal      1/3  3.0 MiB / 4.0 MiB  1.0 MiB/s',
+    'ID        NAME                STATE         PRIORITY  FILES              BYTES        RATE  WHY',
+    '0f3c9a52  update-2026-11.msu  transferring  normal      1/3  3.0 MiB / 4.0 MiB   1.0 MiB/s',
   ])
   t.same(jobTable([view()], { columns: 80, nowMs: NOW_MS }), [
-    'ID        NAME                STATE         FILES  DONE       RATE  WHY',
-    '0f3c9a52  update-2026-11.msu  transferring    1/3  75 %  1.0 MiB/s',
+    'ID        NAME                STATE         FILES   DONE        RATE  WHY',
+    '0f3c9a52  update-2026-11.msu  transferring    1/3   75 %   1.0 MiB/s',
   ])
   for (const columns of [20, 40, 80, 100, 120, 200]) {
     for (const line of jobTable(jobs, { columns, nowMs: NOW_MS })) t.ok(line.length < columns, line)

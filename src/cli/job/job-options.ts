@@ -31,7 +31,7 @@ export interface SettingOptions extends GlobalOptions {
   readonly limitRate?: string
   readonly proxy?: string
   readonly minRetryDelay?: string
-  /** `--no-progress-timeout`: commander takes the `no-` for a negation. */
+  /** Also of `--no-progress-timeout`: commander takes the `no-` for a negation. */
   readonly progressTimeout?: string | boolean
   readonly maxTransferTime?: string
   readonly deadline?: string
@@ -55,9 +55,12 @@ export interface SetOptions extends SettingOptions {
   readonly replacePrefix?: readonly string[]
 }
 
-export interface ListOptions extends GlobalOptions {
-  readonly all?: boolean
+export interface WatchOptions extends GlobalOptions {
   readonly allUsers?: boolean
+}
+
+export interface ListOptions extends WatchOptions {
+  readonly all?: boolean
   readonly state?: string
 }
 
@@ -173,9 +176,10 @@ export function parseDeadline(text: string, nowMs: number): number {
   return atMs
 }
 
-/** Undefined: not given. @throws SHORTHAUL_USAGE */
-export async function readNotifySecret({ notifySecretFile }: SettingOptions): Promise<string | undefined> {
+/** Undefined: not given; null: none from now on. @throws SHORTHAUL_USAGE */
+export async function readNotifySecret({ notifySecretFile }: SettingOptions): Promise<string | null | undefined> {
   if (notifySecretFile === undefined) return undefined
+  if (notifySecretFile === 'none') return null
   const text = await readFile(resolve(notifySecretFile), 'utf8').catch((cause: unknown) => {
     throw usage(`Cannot read --notify-secret-file "${notifySecretFile}": ${systemCode(cause) ?? String(cause)}`)
   })

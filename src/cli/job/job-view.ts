@@ -65,19 +65,20 @@ interface TableOptions {
   readonly hasOwner?: boolean
 }
 
-type Column = readonly [title: string, cell: (job: JobView) => string, isRight?: boolean]
+/** Right-aligned from a width: so that columns of a live table stand still. */
+type Column = readonly [title: string, cell: (job: JobView) => string, rightFromChars?: number]
 
 /** Lines, the first with titles. What has no room goes: priority and bytes first, then the end of names and reasons. */
 export function jobTable(jobs: readonly JobView[], { columns, nowMs, hasOwner = false }: TableOptions): string[] {
-  const files: Column = ['FILES', ({ totals }) => `${totals.doneCount}/${totals.fileCount}`, true]
+  const files: Column = ['FILES', ({ totals }) => `${totals.doneCount}/${totals.fileCount}`, 0]
   const state: Column = ['STATE', (job) => job.state]
-  const rate: Column = ['RATE', (job) => (job.bytesPerSec === 0 ? '-' : formatRate(job.bytesPerSec)), true]
+  const rate: Column = ['RATE', (job) => (job.bytesPerSec === 0 ? '-' : formatRate(job.bytesPerSec)), 10]
   const why: Column = ['WHY', (job) => shortReason(job, nowMs)]
   const id: Column = ['ID', (job) => shortId(job.id)]
   const owner: readonly Column[] = hasOwner ? [['OWNER', (job) => oneLine(job.owner.name)]] : []
   const priority: Column = ['PRIORITY', (job) => job.priority]
-  const done: Column = ['DONE', ({ totals }) => formatDone(totals), true]
-  const bytes: Column = ['BYTES', ({ totals }) => formatBytesDone(totals), true]
+  const done: Column = ['DONE', ({ totals }) => formatDone(totals), 5]
+  const bytes: Column = ['BYTES', ({ totals }) => formatBytesDone(totals), 0]
   const wide = [state, priority, files, bytes, rate, why]
   const narrow = [state, files, done, rate, why]
   const names = jobs.map((job) => oneLine(job.name))
@@ -107,10 +108,10 @@ export function jobTable(jobs: readonly JobView[], { columns, nowMs, hasOwner = 
 }
 
 /** All of one width, the title first. */
-function cellsOf([title, cell, isRight = false]: Column, jobs: readonly JobView[]): string[] {
+function cellsOf([title, cell, rightFromChars]: Column, jobs: readonly JobView[]): string[] {
   const cells = [title, ...jobs.map(cell)]
-  const width = Math.max(...cells.map(({ length }) => length))
-  return cells.map((text) => (isRight ? text.padStart(width) : text.padEnd(width)))
+  const width = Math.max(rightFromChars ?? 0, ...cells.map(({ length }) => length))
+  return cells.map((text) => (rightFromChars === undefined ? text.padEnd(width) : text.padStart(width)))
 }
 
 function cut(text: string, width: number): string {

@@ -4,7 +4,7 @@ import { NOTIFY_EVENTS } from '../../jobs/job.ts'
 import { JOB_STATES } from '../../jobs/states.ts'
 import { PRIORITIES } from '../../throttle/priority.ts'
 import type { GlobalOptions } from '../context.ts'
-import type { FileOptions, JobOptions, ListOptions, SetOptions } from './job-options.ts'
+import type { FileOptions, JobOptions, ListOptions, SetOptions, WatchOptions } from './job-options.ts'
 
 const JOB = 'id, the beginning of one (4 characters or more), or name'
 
@@ -85,9 +85,10 @@ function addLooks(job: Command): void {
       'Follow a job until nothing more happens by itself, or all jobs until Ctrl-C; exits by how the job ended',
     )
     .argument('[job]', JOB)
+    .option('--all-users', 'all jobs are also those of others; only for administrators')
     .action(async (name: string | undefined, _options: unknown, command: Command) => {
       const { watchVerb } = await import('./watch.ts')
-      await watchVerb(name ?? null, command.optsWithGlobals<GlobalOptions>())
+      await watchVerb(name ?? null, command.optsWithGlobals<WatchOptions>())
     })
 }
 
@@ -135,6 +136,7 @@ function withSettings(command: Command): Command {
     .option('--limit-rate <rate>', 'at most this from the origin, such as 2MiB/s or 10Mbit/s; none: no limit')
     .option('--proxy <proxy>', 'auto: as the agent does; none; or the URL of a proxy')
     .option('--min-retry-delay <duration>', 'shortest pause before it is tried again, such as 10min')
+    .option('--progress-timeout <duration>', 'the same as --no-progress-timeout')
     .option(
       '--no-progress-timeout <duration>',
       'without a new byte for so long it fails; 0s: the first failure is final',
@@ -150,7 +152,7 @@ function withSettings(command: Command): Command {
       'run without a shell when something happens: absolute path, arguments after --; or all as one JSON array; or none',
     )
     .option('--notify-url <url>', 'webhook that is told; or none')
-    .option('--notify-secret-file <file>', 'signs what the webhook is sent')
+    .option('--notify-secret-file <file>', 'signs what the webhook is sent; or none')
     .option('--notify-on <events>', `with commas: ${NOTIFY_EVENTS.join(', ')}; default: transferred,error`)
     .option('--auto-complete', 'files get their names as soon as all are here')
     .option('--no-auto-complete', 'files wait for `job complete` (default)')

@@ -7,9 +7,9 @@ import { abortError, ERROR_TABLE, EXIT, type ExitCode } from '../../errors.ts'
 import type { JobId } from '../../jobs/job.ts'
 import type { JobStreamEvent, JobsApi, JobView } from '../../jobs/jobs-api.ts'
 import { isFinal, JOB_STATES } from '../../jobs/states.ts'
-import type { GlobalOptions } from '../context.ts'
 import { interruptSignal, type Output } from '../output.ts'
 import { allJobs, findJob, withJobs } from './find.ts'
+import type { WatchOptions } from './job-options.ts'
 import { countOf, formatProgressOf, formatReason, jobTable, oneLine, shortId } from './job-view.ts'
 
 const INTERVAL_MS = 500
@@ -20,12 +20,15 @@ const LINE_INTERVAL_MS = 5000
 const HIDE_CURSOR = '\u001b[?25l'
 const SHOW_CURSOR = '\u001b[?25h'
 
-export async function watchVerb(name: string | null, options: GlobalOptions): Promise<void> {
+export async function watchVerb(name: string | null, options: WatchOptions): Promise<void> {
   const signal = interruptSignal()
   await withJobs(options, async (jobs, output) => {
     const id = name === null ? null : await findJob(jobs, name)
+    const allUsers = id === null && options.allUsers === true
     const isDrawn = process.stdout.isTTY === true && !output.isJson
-    const last = isDrawn ? await draw(jobs, { id, signal }) : await tell(jobs, { id, output, signal })
+    const last = isDrawn
+      ? await draw(jobs, { id, allUsers, signal })
+      : await tell(jobs, { id, allUsers, output, signal })
     if (id === null) return // Ctrl-C is how it ends, and no failure.
     if (last === null || !isOver(last)) throw abortError(signal)
     const { exit, remark } = resultOf(last)
@@ -63,11 +66,12 @@ export function resultOf(job: JobView): { readonly exit: ExitCode; readonly rema
 interface Watch {
   /** Null: all that are there. */
   readonly id: JobId | null
+  readonly allUsers: boolean
   readonly signal: AbortSignal
 }
 
 /** @returns the job as it was last; null: none was named */
-async function draw(jobs: JobsApi, { id, signal }: Watch): Promise<JobView | null> {
+async function draw(jobs: JobsApi, { id, allUsers, signal }: Watch): Promise<JobView | null> {
   const screen = process.stdout
   const startedMs = systemClock.nowMs()
   let drawnLines = 0
@@ -78,7 +82,7 @@ async function draw(jobs: JobsApi, { id, signal }: Watch): Promise<JobView | nul
       if (id !== null) last = await jobs.get(id)
       // Those that ended while we look stay: that is what one looks for.
       const isShown = ({ state, endedAtMs }: JobView) => !isFinal(state) || (endedAtMs ?? 0) >= startedMs
-      const shown = last === null ? (await allJobs(jobs, { states: JOB_STATES })).filter(isShown) : [last]
+      const shown = last === null ? (await allJobs(jobs, { states: JOB_STATES, allUsers })).filter(isShown) : [last]
       const lines = frameOf(shown, { isOne: id !== null, columns: screen.columns, rows: screen.rows })
       const up = drawnLines > 0 ? `\u001b[${drawnLines}A` : ''
       screen.write(`${up}\r\u001b[J${lines.join('\n')}\n`)
@@ -112,7 +116,7 @@ export function frameOf(
 /** @returns the job as it was last; null: none was named */
 async function tell(
   jobs: JobsApi,
-  { id, output, signal }: Watch & { readonly output: Output },
+  { id, allUsers, output, signal }: Watch & { readonly output: Output },
 ): Promise<JobView | null> {
   const startedMs = systemClock.nowMs()
   let last: JobView | null = null
@@ -125,7 +129,7 @@ async function tell(
   const stop = new AbortController()
   // From the beginning of one job: what happens before the stream is open must not be missed.
   const from = id === null ? {} : { job: id, after: 0 }
-  const events = jobs.events({ ...from, hasProgress: true, signal: AbortSignal.any([signal, stop.signal]) })
+  const events = jobs.events({ ...from, allUsers, hasProgress: true, signal: AbortSignal.any([signal, stop.signal]) })
   const toldMs = new Map<JobId, number>()
   try {
     for await (const event of events) {
