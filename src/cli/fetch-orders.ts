@@ -20,6 +20,8 @@ export interface FetchOptions extends GlobalOptions {
   readonly header: readonly string[]
   readonly priority: string
   readonly daemon: boolean
+  /** Hand it to the daemon as a job and end. */
+  readonly detach?: boolean
 }
 
 export interface FetchOrder {
@@ -36,7 +38,10 @@ const MAX_PARALLEL = 64
  * In the order given, those of the command line first. Nothing is opened yet but the list.
  * @throws SHORTHAUL_USAGE, SHORTHAUL_URL_INVALID
  */
-export async function ordersOf(urls: readonly string[], options: FetchOptions): Promise<readonly FetchOrder[]> {
+export async function ordersOf(
+  urls: readonly string[],
+  options: Omit<FetchOptions, 'parallel' | 'daemon'>,
+): Promise<readonly FetchOrder[]> {
   const { inputFile } = options
   const listed = inputFile === undefined ? [] : parseList(await readList(inputFile), inputFile)
   const wanted = [...urls.map((url) => ({ url, name: null })), ...listed]
@@ -71,7 +76,7 @@ export function parallelOf({ parallel }: FetchOptions): number {
   return count
 }
 
-function commonOf(options: FetchOptions): Omit<TransferRequest, 'url'> {
+function commonOf(options: Omit<FetchOptions, 'parallel' | 'daemon'>): Omit<TransferRequest, 'url'> {
   const sha256 = options.sha256?.toLowerCase() ?? null
   if (sha256 !== null && !/^[0-9a-f]{64}$/.test(sha256)) throw usage('--sha256 takes 64 hex digits')
   if (!PRIORITIES.includes(options.priority as Priority)) throw usage(`--priority takes ${PRIORITIES.join(', ')}`)
@@ -89,6 +94,7 @@ function commonOf(options: FetchOptions): Omit<TransferRequest, 'url'> {
   }
 }
 
+/** @throws SHORTHAUL_USAGE */
 export function parseHeader(text: string): readonly [string, string] {
   const match = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*?)[ \t]*$/.exec(text)
   if (!match?.[1]) throw usage("-H takes 'Name: value'")

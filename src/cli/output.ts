@@ -30,17 +30,21 @@ export function createOutput(options: { readonly isJson: boolean }): Output {
 /**
  * Prints the failure in the form that was asked for.
  * @param options.url which of several fetches failed
+ * @param options.job which of several jobs, as the caller named it
  * @returns the exit code that the CLI contract gives it
  */
-export function reportError(error: unknown, options: { readonly isJson: boolean; readonly url?: string }): ExitCode {
-  const { url } = options
+export function reportError(
+  error: unknown,
+  options: { readonly isJson: boolean; readonly url?: string; readonly job?: string },
+): ExitCode {
+  const { url, job } = options
   const known = isShorthaulError(error) ? error : null
   const message = error instanceof Error ? error.message : String(error)
   const code = known?.code ?? 'SHORTHAUL_BUG'
   const exit = known?.exit ?? EXIT.local
   if (options.isJson) {
     const retryable = known?.retryable ?? false
-    process.stdout.write(`${JSON.stringify({ event: 'error', url, code, message, retryable, exit })}\n`)
+    process.stdout.write(`${JSON.stringify({ event: 'error', url, job, code, message, retryable, exit })}\n`)
   } else {
     process.stderr.write(`shorthaul: ${url === undefined ? '' : `${redactUrl(url)}: `}${message} (${code})\n`)
   }

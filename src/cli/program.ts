@@ -25,9 +25,9 @@ export function createProgram(): Command {
     .showSuggestionAfterError()
     .exitOverride()
   addFetch(program)
+  addJob(program)
   addDaemon(program)
   addDemo(program)
-  addJob(program)
   addStatus(program)
   addThrottle(program)
   addPeers(program)
@@ -54,17 +54,20 @@ function addFetch(program: Command): void {
     .option('-H, --header <header>', "'Name: value' for the origin; makes the content private", collect, [])
     .option('--priority <priority>', PRIORITIES.join(', '), 'foreground')
     .option('--no-daemon', 'do not use a running daemon')
-    .option('--detach', 'hand it to the daemon as a job (see `job`), of priority normal by default; prints its id')
-    .action(async (urls: readonly string[], _options: unknown, command: Command) => {
-      const options = command.optsWithGlobals<FetchOptions & { readonly detach?: boolean }>()
-      if (options.detach !== true) {
-        const { fetchVerb } = await import('./fetch.ts')
-        await fetchVerb(urls, options)
-        return
+    .option(
+      '--detach',
+      'hand it to the daemon as one job that completes itself (see `job`), of priority normal by default; prints its id',
+    )
+    .action(async (urls: readonly string[], { detach }: { detach?: boolean }, command: Command) => {
+      if (detach === true) {
+        const { detachVerb } = await import('./job/create.ts')
+        const isChosen = command.getOptionValueSource('priority') !== 'default'
+        const options = command.optsWithGlobals<FetchOptions>()
+        // Nobody waits for it.
+        return detachVerb(urls, isChosen ? options : { ...options, priority: 'normal' })
       }
-      const { detachVerb } = await import('./job/detach.ts')
-      const isChosen = command.getOptionValueSource('priority') !== 'default'
-      await detachVerb(urls, { ...options, priority: isChosen ? options.priority : 'normal' })
+      const { fetchVerb } = await import('./fetch.ts')
+      await fetchVerb(urls, command.optsWithGlobals<FetchOptions>())
     })
 }
 
