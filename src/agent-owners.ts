@@ -5,7 +5,7 @@ import { type JobTargets, OwnTargets } from './jobs/job-targets.ts'
 import type { JobsComponents } from './jobs/jobs.ts'
 import { runProgram } from './jobs/program.ts'
 
-export type Owners = Pick<JobsComponents, 'targets' | 'runAsOwner' | 'release'>
+export type Owners = Required<Pick<JobsComponents, 'targets' | 'runAsOwner' | 'release'>>
 
 /** Root works for everybody as themselves; any other agent works as its own user. */
 export async function openOwners(

@@ -60,8 +60,8 @@ export interface JobsComponents {
   readonly fetch: FetchForJob
   readonly targets: JobTargets
   readonly runAsOwner: RunAsOwner
-  /** Ends what these two have started: called when the jobs are closed, or cannot be opened. */
-  readonly release: () => Promise<void>
+  /** Ends what these two have started: called when the jobs are closed, or cannot be opened. Left out: they started nothing. */
+  readonly release?: () => Promise<void>
   readonly surroundings: Surroundings
 }
 
@@ -70,8 +70,8 @@ export interface JobsOptions extends JobEngineOptions {
   readonly maxPerUser: number
   readonly maxFilesPerJob: number
   readonly commandDirs: readonly string[]
-  /** Certificates to trust besides the usual ones, PEM. */
-  readonly caFile: string | null
+  /** Certificates that webhooks may have besides the usual ones, PEM. Default: none. */
+  readonly caFile?: string | null
   /** For what an order leaves out. */
   readonly defaults: Pick<JobSettings, 'minRetryDelayMs' | 'noProgressTimeoutMs' | 'maxTransferTimeMs'>
 }
@@ -116,7 +116,7 @@ export class Jobs {
     try {
       return await Jobs.#open(components, options)
     } catch (error) {
-      await components.release()
+      await components.release?.()
       throw error
     }
   }
@@ -213,7 +213,7 @@ export class Jobs {
     await this.#outbox.close()
     await this.#webhooks.close()
     await this.#book.close()
-    await this.#c.release()
+    await this.#c.release?.()
   }
 
   async #create(order: JobOrder, caller: Caller): Promise<JobView> {

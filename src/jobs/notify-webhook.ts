@@ -36,10 +36,10 @@ export class WebhookNotifier {
   readonly #caFile: string | null
   #http: Promise<Http> | null = null
 
-  /** @param options.caFile certificates to trust besides the usual ones, PEM; null: none */
+  /** @param options.caFile certificates to trust besides the usual ones, PEM. Default: none */
   constructor(
     { clock, vault }: { readonly clock: Clock; readonly vault: Pick<Vault, 'open'> },
-    { caFile }: { readonly caFile: string | null },
+    { caFile = null }: { readonly caFile?: string | null },
   ) {
     this.#clock = clock
     this.#vault = vault
