@@ -18,7 +18,7 @@ void t.test(
     const seed = Number(process.env.SHORTHAUL_LAB_SEED ?? 1)
     const random = seededRandom(seed)
     t.comment(`seed ${seed}`)
-    const world = await JobsWorld.open(t.testdir({ out: {}, source: {}, data: {} }), random)
+    const world = await JobsWorld.open(t.testdir({ source: {} }), random)
     t.teardown(() => world.origin.close())
     let kills = 0
     for (; kills < KILLS && !world.hasEnded; kills++) {
