@@ -1,5 +1,6 @@
 import t, { type Test } from 'tap'
 import { ShorthaulError } from '../../src/errors.ts'
+import { JobDb } from '../../src/jobs/job-db.ts'
 import type { JobsOptions } from '../../src/jobs/jobs.ts'
 import type { JobStreamEvent } from '../../src/jobs/jobs-api.ts'
 import { JobBench } from './job-bench.ts'
@@ -368,6 +369,41 @@ await t.test('what a transfer throws that no transfer should is a failure like a
   t.match(await b.reaches(id, 'transient-error'), { error: { message: /a bug/, isTransient: true } })
   t.equal(b.transfers.urls.length, 1, 'it does not begin anew at once')
   await b.elapse(6500)
+  ;(await b.transfer('a')).done(1)
+  await b.reaches(id, 'transferred')
+})
+
+await t.test('a database that cannot be read ends the turn, and is tried again after a rest', async (t) => {
+  const b = await bench(t)
+  let reads = 0
+  const broken = t.capture(JobDb.prototype, 'files', async () => {
+    reads++
+    throw new ShorthaulError('SHORTHAUL_STORE_IO', 'the disk is gone')
+  })
+  const { id } = await b.create('a')
+  await b.elapse(4000)
+  t.equal(reads, 1, 'it does not ask again and again')
+  t.match(await b.api.get(id), { state: 'queued' })
+  await b.elapse(2000)
+  t.equal(reads, 2)
+  broken.restore()
+  await b.elapse(6000)
+  ;(await b.transfer('a')).done(1)
+  await b.reaches(id, 'transferred')
+})
+
+await t.test('a turn whose end cannot be recorded does not leave its job as if it ran', async (t) => {
+  const b = await bench(t)
+  const { id } = await b.create('a')
+  const transfer = await b.transfer('a')
+  const broken = t.capture(JobDb.prototype, 'write', async () => {
+    throw new ShorthaulError('SHORTHAUL_DISK_FULL', 'no room')
+  })
+  transfer.done(1)
+  await b.elapse(3000)
+  t.match(await b.api.get(id), { state: 'connecting' })
+  broken.restore()
+  await b.elapse(6000)
   ;(await b.transfer('a')).done(1)
   await b.reaches(id, 'transferred')
 })
