@@ -58,10 +58,15 @@ export class EventStream {
   }
 
   async #pause(ms: number | null, ended: AbortSignal): Promise<void> {
+    if (ended.aborted) return
     const sleeper = new AbortController()
+    const wake = () => sleeper.abort()
+    // A listener and not AbortSignal.any, which leaves something behind in `ended` each time (Node 20).
+    ended.addEventListener('abort', wake, { once: true })
     this.#sleepers.add(sleeper)
     // Without a time of its own it sleeps until something happens; timers have no longer sleep than this.
-    await this.#clock.sleep(ms ?? 2 ** 31 - 1, { signal: AbortSignal.any([sleeper.signal, ended]) }).catch(() => {})
+    await this.#clock.sleep(ms ?? 2 ** 31 - 1, { signal: sleeper.signal }).catch(() => {})
     this.#sleepers.delete(sleeper)
+    ended.removeEventListener('abort', wake)
   }
 }
