@@ -40,7 +40,7 @@ export class EventStream {
     let last = from
     while (!ended.aborted) {
       const seenCount = this.#pushedCount
-      for await (const page of past(last)) {
+      for await (const page of untilEnded(past(last), ended)) {
         for (const event of page) {
           if (ended.aborted) return
           last = event.id
@@ -68,5 +68,14 @@ export class EventStream {
     await this.#clock.sleep(ms ?? 2 ** 31 - 1, { signal: sleeper.signal }).catch(() => {})
     this.#sleepers.delete(sleeper)
     ended.removeEventListener('abort', wake)
+  }
+}
+
+/** A database that is closed under a reader ends it; it is not an error that somebody must hear of. */
+async function* untilEnded<T>(pages: AsyncIterable<T>, ended: AbortSignal): AsyncGenerator<T> {
+  try {
+    yield* pages
+  } catch (error) {
+    if (!ended.aborted) throw error
   }
 }
