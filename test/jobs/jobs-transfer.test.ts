@@ -14,6 +14,7 @@ const MIB = 1024 * 1024
 /** Several connections, a segment or two each, may be under way when a turn is stopped. */
 const IN_FLIGHT_BYTES = 8 * MIB
 
+t.setTimeout(240_000)
 const origin = await startTestOrigin()
 t.teardown(() => origin.close())
 

@@ -11,6 +11,9 @@ const skip = powerLossProblem() ?? false
 /** SHORTHAUL_LAB_FULL=1 cuts more often. */
 const isFull = process.env.SHORTHAUL_LAB_FULL === '1'
 const CUTS = isFull ? 60 : 8
+const TIMEOUT_MS = isFull ? 1_200_000 : 240_000
+
+t.setTimeout(TIMEOUT_MS)
 
 /** Writes in every way that matters, and ends without closing anything. */
 const WRITER = `
@@ -58,7 +61,7 @@ function troublesOf({ stderr }: LabProcess): string[] {
 
 void t.test(
   `jobs survive ${CUTS} power cuts: what was told to have happened has happened`,
-  { skip, timeout: isFull ? 1_200_000 : 200_000 },
+  { skip, timeout: TIMEOUT_MS },
   async (t) => {
     const seed = Number(process.env.SHORTHAUL_LAB_SEED ?? 1)
     const random = seededRandom(seed)
