@@ -20,11 +20,11 @@ import { memory } from './scenarios/memory.ts'
 import { sim } from './scenarios/sim.ts'
 import { smallFiles } from './scenarios/small-files.ts'
 import { solo } from './scenarios/solo.ts'
-import { index, lane } from './scenarios/standalone.ts'
+import { index, jobs, lane } from './scenarios/standalone.ts'
 import { warm } from './scenarios/warm.ts'
 
 const ABOUT_FOREGROUND = [foreground, foregroundMany, foregroundWeb, foregroundServing]
-const OF_PARTS = [sim, index, hash, lane]
+const OF_PARTS = [sim, index, hash, lane, jobs]
 const SCENARIOS: readonly Scenario[] = [
   solo,
   warm,

@@ -39,6 +39,14 @@ export const index: Scenario = {
   run: (options) => runScript('index-bench.ts', [], options),
 }
 
+export const jobs: Scenario = {
+  name: 'jobs',
+  title: 'a queue of 1,000 jobs of 200 files',
+  defaultRuns: 1,
+  bars: [],
+  run: (options) => runScript('jobs-bench.ts', [], options),
+}
+
 export const lane: Scenario = {
   name: 'lane',
   title: 'the bulk channel between two agents, alone',

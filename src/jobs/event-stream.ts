@@ -40,7 +40,7 @@ export class EventStream {
     let last = from
     while (!ended.aborted) {
       const seenCount = this.#pushedCount
-      for await (const page of past(last)) {
+      for await (const page of untilEnded(past(last), ended)) {
         for (const event of page) {
           if (ended.aborted) return
           last = event.id
@@ -58,10 +58,24 @@ export class EventStream {
   }
 
   async #pause(ms: number | null, ended: AbortSignal): Promise<void> {
+    if (ended.aborted) return
     const sleeper = new AbortController()
+    const wake = () => sleeper.abort()
+    // A listener and not AbortSignal.any, which leaves something behind in `ended` each time (Node 20).
+    ended.addEventListener('abort', wake, { once: true })
     this.#sleepers.add(sleeper)
     // Without a time of its own it sleeps until something happens; timers have no longer sleep than this.
-    await this.#clock.sleep(ms ?? 2 ** 31 - 1, { signal: AbortSignal.any([sleeper.signal, ended]) }).catch(() => {})
+    await this.#clock.sleep(ms ?? 2 ** 31 - 1, { signal: sleeper.signal }).catch(() => {})
     this.#sleepers.delete(sleeper)
+    ended.removeEventListener('abort', wake)
+  }
+}
+
+/** A database that is closed under a reader ends it; it is not an error that somebody must hear of. */
+async function* untilEnded<T>(pages: AsyncIterable<T>, ended: AbortSignal): AsyncGenerator<T> {
+  try {
+    yield* pages
+  } catch (error) {
+    if (!ended.aborted) throw error
   }
 }

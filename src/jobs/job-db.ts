@@ -12,8 +12,8 @@
  * Numbers are big-endian, so that byte order is number order. Does not know what the changes mean.
  */
 import { createHash } from 'node:crypto'
-import { mkdir, rename } from 'node:fs/promises'
-import { join } from 'node:path'
+import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
 import { isShorthaulError, localIoError, ShorthaulError } from '../errors.ts'
@@ -73,10 +73,14 @@ export class JobDb {
   }
 
   static async #load(path: string, log: Logger): Promise<OpenedJobDb> {
+    await makeIfMissing(path)
     const onCorrupt = () => log.error({ path }, 'the database of the jobs is damaged')
     const db = await IndexDb.open(path, { onCorrupt })
     const opened = new JobDb(db)
     try {
+      // LevelDB 1.20 names its new manifest by a rename that it does not sync: ext4 does so with the next sync of any file,
+      // Btrfs does not, and a power cut would leave a database that names nothing.
+      await syncPath(path)
       await opened.#checkFormat(path)
       return { db: opened, jobs: await opened.jobs(), eventRange: await opened.eventRange() }
     } catch (error) {
@@ -179,6 +183,31 @@ export class JobDb {
       `Cannot use the jobs in "${path}": they have format ${format}, expected ${FORMAT}`,
       { details: { path, found: format, expected: FORMAT } },
     )
+  }
+}
+
+/** A new database gets its name when all of it is on disk: LevelDB does not sync its first manifest. */
+async function makeIfMissing(path: string): Promise<void> {
+  const found = await readdir(path).catch(() => [])
+  if (found.length > 0) return
+  const fresh = `${path}.new`
+  await rm(fresh, { recursive: true, force: true })
+  const db = await IndexDb.open(fresh, { onCorrupt: () => {} })
+  await db.close()
+  for (const name of await readdir(fresh)) await syncPath(join(fresh, name))
+  await syncPath(fresh)
+  await rename(fresh, path)
+  await syncPath(dirname(path))
+}
+
+/** Makes a file, or the names in a directory, survive a power cut. */
+async function syncPath(path: string): Promise<void> {
+  if (process.platform === 'win32') return // neither directories nor files that are only read can be synced there
+  const handle = await open(path, 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
   }
 }
 

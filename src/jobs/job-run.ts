@@ -165,6 +165,7 @@ export class JobRun {
         isOwner,
       })
       this.#live.delete(file.index)
+      await this.#connected()
       await this.#listener.onTransferred(file, {
         bytes: result.bytes,
         sha256: result.sha256,

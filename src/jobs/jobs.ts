@@ -479,6 +479,8 @@ export class Jobs {
     mustBeAdmin(caller)
     const before = this.#alive(id, caller)
     await this.#pausing(id, async () => {
+      // Refused before anything is removed.
+      this.#stepped(this.#mine(id, caller), 'more-work', {})
       // The parts belong to the one whose job it was: what is whole comes again from the cache.
       for (const file of await this.#book.files(id)) {
         if (file.state !== 'delivered') await this.#c.targets.discard(before, file)

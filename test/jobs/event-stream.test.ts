@@ -148,3 +148,17 @@ await t.test('progress comes twice a second at most, and events do not wait for 
   t.same(await soon, [1])
   await events.return(undefined)
 })
+
+await t.test('a database that is closed under a reader ends it, one that fails is told', async (t) => {
+  const broken = async function* (): AsyncGenerator<readonly JobEventRecord[]> {
+    yield []
+    await settled()
+    throw new Error('the database is closed')
+  }
+  const { stream } = opened()
+  const options = { signal: new AbortController().signal, from: 0, past: broken }
+  await t.rejects(take(stream.read(options), 1), /closed/)
+  const reading = take(stream.read(options), 1)
+  stream.close()
+  t.same(await reading, [])
+})

@@ -109,6 +109,8 @@ export class FakeTargets implements JobTargets {
   /** Parts that are gone. */
   readonly lost = new Set<string>()
   failure: ShorthaulError | null = null
+  /** Names are given only after this. */
+  gate: Promise<void> | null = null
 
   async open(): Promise<Delivery> {
     return {
@@ -127,6 +129,7 @@ export class FakeTargets implements JobTargets {
   }
 
   async deliver(_job: unknown, { target }: { readonly target: string }): Promise<boolean> {
+    await this.gate
     if (this.failure) throw this.failure
     if (this.lost.has(target)) return false
     this.delivered.push(target)
@@ -213,10 +216,20 @@ export class JobBench {
     throw new Error('the stream ended')
   }
 
+  /** Until it is so: what the disk still does is waited for. */
+  async until(isSo: () => boolean | Promise<boolean>): Promise<void> {
+    while (!(await isSo())) await delay(3)
+  }
+
+  /** Until exactly these have a transfer. */
+  runs(...files: readonly string[]): Promise<void> {
+    return this.until(() => this.running.join() === files.join())
+  }
+
   /** Until the engine sleeps and goes on sleeping. */
   async idle(): Promise<void> {
-    for (let calm = 0; calm < 4; ) {
-      await delay(3)
+    for (let calm = 0; calm < 5; ) {
+      await delay(4)
       const dueMs = this.clock.nextDueMs
       calm = dueMs !== null && dueMs < this.clock.atMs + 2 ** 30 ? calm + 1 : 0
     }

@@ -10,15 +10,18 @@ const MIB = 1024 * 1024
 const IN_FLIGHT_BYTES = 8 * MIB
 /** Until then some jobs are told to come back. */
 const BUSY_KILLS = KILLS / 2
+const TIMEOUT_MS = isFull ? 1_200_000 : 300_000
+
+t.setTimeout(TIMEOUT_MS)
 
 void t.test(
   `20 jobs survive ${KILLS} kill -9 of their agent: each ends as it should, and nothing is done twice`,
-  { timeout: isFull ? 1_200_000 : 300_000 },
+  { timeout: TIMEOUT_MS },
   async (t) => {
     const seed = Number(process.env.SHORTHAUL_LAB_SEED ?? 1)
     const random = seededRandom(seed)
     t.comment(`seed ${seed}`)
-    const world = await JobsWorld.open(t.testdir({ out: {}, source: {}, data: {} }), random)
+    const world = await JobsWorld.open(t.testdir({ source: {} }), random)
     t.teardown(() => world.origin.close())
     let kills = 0
     for (; kills < KILLS && !world.hasEnded; kills++) {

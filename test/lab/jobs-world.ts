@@ -1,7 +1,7 @@
 /** Jobs of many kinds at an origin that counts, the agent that has them, and what must be true of them at the end. */
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
@@ -37,6 +37,8 @@ export class JobsWorld {
   readonly origin: TestOrigin
   readonly jobs: readonly WorldJob[]
   readonly dir: string
+  /** Where all is that the agent writes. */
+  readonly disk: string
   /** By id: what the agent has told. */
   readonly events = new Map<number, JobEventRecord>()
   /** Of each job, what was told last. */
@@ -45,16 +47,19 @@ export class JobsWorld {
   readonly sentWhenHere = new Map<string, number>()
   readonly problems: string[] = []
   readonly #program: string
+  /** Of the process that runs: what it has told, which must be all that others told before. */
+  readonly #replayed = new Set<number>()
   readonly #ids = new Map<string, string>()
 
   private constructor(origin: TestOrigin, about: { jobs: readonly WorldJob[]; dir: string; program: string }) {
     this.origin = origin
     this.jobs = about.jobs
     this.dir = about.dir
+    this.disk = join(about.dir, 'disk')
     this.#program = about.program
   }
 
-  /** @param dir with `out` in it; below the checkout, where packages are found */
+  /** @param dir with `source` in it; below the checkout, where packages are found */
   static async open(dir: string, random: Random): Promise<JobsWorld> {
     const origin = await startTestOrigin()
     const jobs = Array.from({ length: JOB_COUNT }, (_, number) => jobOf(number, { origin, random, dir }))
@@ -71,12 +76,14 @@ export class JobsWorld {
       packages: 'external',
       logLevel: 'error',
     })
+    mkdirSync(join(dir, 'disk', 'out'), { recursive: true })
     writeFileSync(join(dir, 'orders.json'), JSON.stringify(jobs.map(({ order }) => order)))
     return new JobsWorld(origin, { jobs, dir, program })
   }
 
   start(env: Readonly<Record<string, string>> = {}): LabProcess {
-    const child = spawn(process.execPath, [this.#program, join(this.dir, 'data'), join(this.dir, 'orders.json')], {
+    this.#replayed.clear()
+    const child = spawn(process.execPath, [this.#program, join(this.disk, 'data'), join(this.dir, 'orders.json')], {
       env: { ...process.env, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     })
@@ -104,6 +111,11 @@ export class JobsWorld {
       })
   }
 
+  /** Resolves when a process has told again all that was told before. @throws Error when it does not in 1 min */
+  async replayed(running: LabProcess): Promise<void> {
+    await running.waitForLine(() => this.#replayed.size >= this.events.size, { timeoutMs: 60_000 })
+  }
+
   /** Of all jobs, for the report of a failure. */
   get summary(): string {
     return this.jobs.map(({ order, ends }) => `${order.name}: ${this.states.get(order.name ?? '')}/${ends}`).join(', ')
@@ -112,6 +124,8 @@ export class JobsWorld {
   /** What is not as it should be when all has ended and nothing runs. */
   faults(): string[] {
     const faults = [...this.problems]
+    const lost = [...this.events.keys()].filter((id) => !this.#replayed.has(id))
+    if (lost.length > 0) faults.push(`events ${lost.join(', ')} were lost`)
     const expected = new Set<string>()
     for (const { order, files, ends } of this.jobs) {
       const state = this.states.get(order.name ?? '')
@@ -125,8 +139,8 @@ export class JobsWorld {
         if (sent !== undefined && sent !== sentNow) faults.push(`${path} was fetched again: ${sent}, then ${sentNow}`)
       }
     }
-    for (const name of readdirSync(join(this.dir, 'out'))) {
-      if (!expected.has(join(this.dir, 'out', name))) faults.push(`${name} is left`)
+    for (const name of readdirSync(join(this.disk, 'out'))) {
+      if (!expected.has(join(this.disk, 'out', name))) faults.push(`${name} is left`)
     }
     return faults
   }
@@ -144,6 +158,7 @@ export class JobsWorld {
       this.#ids.set(told.created, told.id)
       return
     }
+    this.#replayed.add(told.id)
     const before = this.events.get(told.id)
     if (before !== undefined) {
       if (JSON.stringify(before) !== line)
@@ -173,7 +188,7 @@ function jobOf(number: number, about: { origin: TestOrigin; random: Random; dir:
     // What is cancelled must be under way for a while.
     const lengthBytes = isCancelled ? 6 * MIB : pick(SIZES)
     const path = `/${number}-${index}`
-    const target = join(dir, 'out', `${number}-${index}`)
+    const target = join(dir, 'disk', 'out', `${number}-${index}`)
     const isLocal = number % 10 === 9
     const url = origin.serve(path, { seed: number * 10 + index, lengthBytes }, behaviourOf(isBusy))
     const bytes = origin.content(path).read(0, lengthBytes)
@@ -182,7 +197,9 @@ function jobOf(number: number, about: { origin: TestOrigin; random: Random; dir:
     const sha256 = createHash('sha256').update(bytes).digest('hex')
     return { path, target, sha256, lengthBytes, index, url: isLocal ? `file://${source}` : url }
   })
-  const missing = isMissing ? [{ url: origin.url(`/missing-${number}`), target: join(dir, 'out', 'missing') }] : []
+  const missing = isMissing
+    ? [{ url: origin.url(`/missing-${number}`), target: join(dir, 'disk', 'out', 'missing') }]
+    : []
   const isManual = isMissing || number % 2 === 0
   return {
     order: {
