@@ -3,6 +3,7 @@ import { networkInterfaces } from 'node:os'
 import type { Logger } from 'pino'
 import type { Clock } from './clock.ts'
 import type { Config } from './config/schema.ts'
+import { isLoopback } from './origin/loopback.ts'
 import type { OriginTrafficControl } from './origin/origins.ts'
 import { chooseInterface } from './peers/interfaces.ts'
 import { WanCaps } from './throttle/caps.ts'
@@ -62,6 +63,7 @@ export function openWan(
     gate,
     governor,
     control: {
+      isNear: isLoopback,
       // Reading in small pieces costs something: who can never be capped need not.
       pacerOf: (priority) => (priority === 'foreground' && !mayBeCapped ? null : governor.pacerOf(priority)),
       enter: (priority, url) => governor.enter(priority, url),

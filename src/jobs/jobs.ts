@@ -496,7 +496,7 @@ export class Jobs {
           // What another user set must neither be sent nor run in the name of this one.
           sealed: null,
           headerNames: [],
-          notify: { ...now.notify, command: null },
+          notify: { ...now.notify, command: null, webhookUrl: null },
           totals: totalsOf(after),
           idleMs: 0,
         })

@@ -34,6 +34,8 @@ export interface ConnectionOptions {
   readonly onSocket?: (socket: Socket) => void
   /** Through what connections for work of this priority read; null, or absent: as fast as they can. */
   readonly pacerOf?: (priority: Priority) => Pacer | null
+  /** Reached without the WAN: nothing of it is paced or counted. Absent: none is. */
+  readonly isNear?: (hostname: string) => boolean
 }
 
 /** Which pool a request goes to: one for each priority, and one of its own for questions that must not wait. */
@@ -94,6 +96,11 @@ export class HttpConnections {
     return this.#tls.ca === undefined ? {} : { ca: [...this.#tls.ca] }
   }
 
+  /** Whether it is reached without the WAN. */
+  isNear(url: URL, proxy?: ProxyChoice | undefined): boolean {
+    return this.#options.isNear?.(url.hostname) === true && proxyFor(this.#rules, url, proxy) === null
+  }
+
   get hasClientCert(): boolean {
     return this.#clientCert !== null
   }
@@ -109,7 +116,8 @@ export class HttpConnections {
     const withCert = isTls && options.offerClientCert && this.#clientCert !== null
     const path = `${url.pathname}${url.search}`
     if (proxy === null) {
-      return { dispatcher: this.#directly(withCert, traffic), origin: url.origin, target: path, fields: {} }
+      const dispatcher = this.#options.isNear?.(url.hostname) ? this.#near(withCert) : this.#directly(withCert, traffic)
+      return { dispatcher, origin: url.origin, target: path, fields: {} }
     }
     if (isTls)
       return { dispatcher: this.#tunnel(proxy, withCert, traffic), origin: url.origin, target: path, fields: {} }
@@ -126,6 +134,16 @@ export class HttpConnections {
   async close(): Promise<void> {
     const all = [...this.#direct.values(), ...this.#tunnels.values(), ...this.#retired]
     await Promise.all(all.map((dispatcher) => dispatcher.destroy()))
+  }
+
+  /** As fast as it goes, and not seen by the accounts: bytes that never leave this machine are nobody's. */
+  #near(withCert: boolean): Dispatcher {
+    const key = `near ${withCert}`
+    const known = this.#direct.get(key)
+    if (known) return known
+    const dispatcher = new Agent({ ...this.#poolOptions(null), connect: this.#connect(withCert) })
+    this.#direct.set(key, dispatcher)
+    return dispatcher
   }
 
   #directly(withCert: boolean, traffic: Traffic): Dispatcher {

@@ -90,7 +90,9 @@ export class HttpOrigin implements Origin {
       if (condition) extra['if-range'] = condition
     }
     const { priority = 'foreground', proxy } = request
-    const leave = this.#components.enter?.(priority, ask.url.href, proxy) ?? (() => {})
+    const { enter, connections } = this.#components
+    const isGoverned = enter !== undefined && !connections.isNear(ask.url, ask.proxy)
+    const leave = isGoverned ? enter(priority, ask.url.href, proxy) : () => {}
     let chain: Chain
     try {
       const { headersTimeoutMs } = this.#options

@@ -55,6 +55,8 @@ export interface OriginTrafficControl {
   pacerOf(priority: Priority): Pacer | null
   /** Content is had from an origin from now on, until the returned function is called. */
   enter(priority: Priority, url: string, proxy?: string): () => void
+  /** Not of the WAN: it is neither asked for nor told of. Absent: all is of the WAN. */
+  isNear?(hostname: string): boolean
 }
 
 export class Origins implements Origin {
@@ -76,7 +78,7 @@ export class Origins implements Origin {
     const connections = await HttpConnections.open({
       ...options,
       ...(onSocket ? { onSocket } : {}),
-      ...(wan ? { pacerOf: (priority) => wan.pacerOf(priority) } : {}),
+      ...(wan ? { pacerOf: (priority) => wan.pacerOf(priority), isNear: (host) => wan.isNear?.(host) ?? false } : {}),
     })
     const enter = wan ? (...entered: Parameters<OriginTrafficControl['enter']>) => wan.enter(...entered) : undefined
     return new Origins(
