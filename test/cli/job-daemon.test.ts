@@ -62,12 +62,22 @@ t.test('a job is made, looked at, changed, followed and completed', async (t) =>
   t.match((await home.run(['job', 'why', 'nightly'])).text, /^Suspended/)
   t.match((await home.run(['job', 'why', 'nightly', '--json'])).last(), { event: 'why', job: id, code: 'suspended' })
 
-  const set = await home.run(['job', 'set', short, '--priority', 'high', '--file', '1', '--target', 'out/part.bin'])
+  const set = await home.run([
+    'job',
+    'set',
+    short,
+    '--priority',
+    'foreground',
+    '--file',
+    '1',
+    '--target',
+    'out/part.bin',
+  ])
   t.equal(set.code, 0, set.stderr)
   const shown = await home.run(['job', 'show', short, '--json'])
   t.match(shown.last(), {
     event: 'job',
-    priority: 'high',
+    priority: 'foreground',
     headerNames: ['X-A'],
     files: [
       { target: home.path('out', 'one.bin') },
@@ -113,7 +123,7 @@ t.test('a detached fetch ends at once, and its job completes itself', async (t) 
   t.teardown(() => home.close())
   await home.daemon()
   const url = origin.serve('/job/detached.bin', { seed: 3, lengthBytes: LENGTH })
-  const detached = await home.run(['fetch', url, '--detach'])
+  const detached = await home.run(['fetch', url, '--detach', '--priority', 'foreground'])
   t.equal(detached.code, 0, detached.stderr)
   const watched = await home.run(['job', 'watch', detached.text.trim()])
   t.equal(watched.code, 0, watched.stderr)

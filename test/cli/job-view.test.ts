@@ -82,6 +82,14 @@ void t.test('the table shows what fits, and never wraps', async (t) => {
   t.match(jobTable(jobs, { columns: 200, nowMs: NOW_MS })[2], /tries again in 5 min$/)
 })
 
+void t.test('characters that are two cells wide are counted so', async (t) => {
+  const [, one, other] = jobTable([view({ name: '日本語' }), view({ name: 'abcdef' })], { columns: 80, nowMs: NOW_MS })
+  t.match(one, /^0f3c9a52 {2}日本語 {2}transferring/)
+  t.match(other, /^0f3c9a52 {2}abcdef {2}transferring/)
+  const long = jobTable([view({ name: '日本'.repeat(30) })], { columns: 80, nowMs: NOW_MS })
+  t.match(long[1], /^0f3c9a52 {2}(日本)+日?… {1,3}transferring/)
+})
+
 void t.test('a name cannot command the terminal', async (t) => {
   t.equal(oneLine('a\u001b[2Jb\nc\u202ed'), 'a?[2Jb?c?d')
   t.notMatch(jobTable([view({ name: '\u001b[2J' })], { columns: 80, nowMs: NOW_MS }).join(''), '\u001b')

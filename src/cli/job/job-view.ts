@@ -82,16 +82,16 @@ export function jobTable(jobs: readonly JobView[], { columns, nowMs, hasOwner = 
   const wide = [state, priority, files, bytes, rate, why]
   const narrow = [state, files, done, rate, why]
   const names = jobs.map((job) => oneLine(job.name))
-  const nameWidth = Math.max(4, ...names.map((name) => Math.min(MAX_NAME_CHARS, name.length)))
+  const nameWidth = Math.max(4, ...names.map((name) => Math.min(MAX_NAME_CHARS, widthOf(name))))
   for (const chosen of [wide, narrow]) {
     const others = chosen.map((column) => cellsOf(column, jobs))
     const lead = [id, ...owner].map((column) => cellsOf(column, jobs))
-    const taken = [...lead, ...others].reduce((sum, cells) => sum + (cells[0]?.length ?? 0) + 2, 0)
+    const taken = [...lead, ...others].reduce((sum, cells) => sum + widthOf(cells[0] ?? '') + 2, 0)
     const room = columns - 1 - taken
     const width = Math.min(nameWidth, Math.max(MIN_NAME_CHARS, room))
     if (chosen === wide && width > room && columns !== Number.POSITIVE_INFINITY) continue
     const named = ['NAME', ...names.map((name) => cut(name, width))].map((cell) =>
-      cell.padEnd(Math.min(width, nameWidth)),
+      padEnd(cell, Math.min(width, nameWidth)),
     )
     const all = [...lead, named, ...others]
     return named.map((_, row) =>
@@ -110,12 +110,35 @@ export function jobTable(jobs: readonly JobView[], { columns, nowMs, hasOwner = 
 /** All of one width, the title first. */
 function cellsOf([title, cell, rightFromChars]: Column, jobs: readonly JobView[]): string[] {
   const cells = [title, ...jobs.map(cell)]
-  const width = Math.max(rightFromChars ?? 0, ...cells.map(({ length }) => length))
-  return cells.map((text) => (rightFromChars === undefined ? text.padEnd(width) : text.padStart(width)))
+  const width = Math.max(rightFromChars ?? 0, ...cells.map(widthOf))
+  return cells.map((text) => (rightFromChars === undefined ? padEnd(text, width) : text.padStart(width)))
 }
 
-function cut(text: string, width: number): string {
-  return text.length <= width ? text : `${text.slice(0, Math.max(0, width - 1))}…`
+const WIDE =
+  /\p{Script=Han}|\p{Script=Hiragana}|\p{Script=Katakana}|\p{Script=Hangul}|\p{Emoji_Presentation}|[\u3000-\u303f\uff00-\uff60]/u
+
+/** Cells of a terminal, nearly: a line that is wider than we think wraps, and is not drawn over. */
+function widthOf(text: string): number {
+  let width = 0
+  for (const char of text) width += WIDE.test(char) ? 2 : /\p{M}/u.test(char) ? 0 : 1
+  return width
+}
+
+function padEnd(text: string, width: number): string {
+  return text + ' '.repeat(Math.max(0, width - widthOf(text)))
+}
+
+/** @param width in cells; the result has no more */
+export function cut(text: string, width: number): string {
+  if (widthOf(text) <= width) return text
+  let kept = ''
+  let used = 1
+  for (const char of text) {
+    used += widthOf(char)
+    if (used > width) break
+    kept += char
+  }
+  return `${kept}…`
 }
 
 /** Percent; unknown while the length of a file is. */

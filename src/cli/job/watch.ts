@@ -10,7 +10,7 @@ import { isFinal, JOB_STATES } from '../../jobs/states.ts'
 import { interruptSignal, type Output } from '../output.ts'
 import { allJobs, findJob, withJobs } from './find.ts'
 import type { WatchOptions } from './job-options.ts'
-import { countOf, formatProgressOf, formatReason, jobTable, oneLine, shortId } from './job-view.ts'
+import { countOf, cut, formatProgressOf, formatReason, jobTable, oneLine, shortId } from './job-view.ts'
 
 const INTERVAL_MS = 500
 const DEFAULT_COLUMNS = 80
@@ -109,7 +109,7 @@ export function frameOf(
   if (jobs.length > room) lines.push(`and ${jobs.length - room} more`)
   const [job] = jobs
   // Within one line, so that the height is known.
-  if (about.isOne && job) lines.push('', formatReason(job.reason, nowMs).slice(0, columns - 1))
+  if (about.isOne && job) lines.push('', cut(formatReason(job.reason, nowMs), columns - 1))
   return lines
 }
 
