@@ -35,6 +35,7 @@ export function createProgram(): Command {
   addBranch(program)
   addConfig(program)
   addDoctor(program)
+  addBitsadmin(program)
   return program
 }
 
@@ -220,5 +221,19 @@ function addDoctor(program: Command): void {
     .action(async (_options: unknown, command: Command) => {
       const { doctorVerb } = await import('./doctor.ts')
       await doctorVerb(command.optsWithGlobals<DoctorOptions>())
+    })
+}
+
+function addBitsadmin(program: Command): void {
+  program
+    .command('bitsadmin')
+    .description('The command line of BITS over the jobs of the running agent; /help lists its verbs')
+    // Its switches begin with a slash: nothing of it is ours to understand.
+    .allowUnknownOption()
+    .helpOption(false)
+    .argument('[args...]', 'as bitsadmin takes them')
+    .action(async (args: readonly string[], _options: unknown, command: Command) => {
+      const { bitsadminVerb } = await import('./bitsadmin/bitsadmin.ts')
+      await bitsadminVerb(args, command.optsWithGlobals<GlobalOptions>())
     })
 }
