@@ -1,25 +1,28 @@
 /**
- * Makes jobs move: gives turns, takes them, tries again what failed, ends what took too long, and gives whole files their
- * names. The only place where transfers of jobs run.
+ * Makes jobs move: gives turns, takes them, tries again what failed, ends what took too long, and sees to it that whole
+ * files get their names (completion.ts). The only place where transfers of jobs run.
  *
  * Works in passes, one at a time; whatever happens asks for another pass, and a pass says when to look again by itself.
  * All waiting is by the monotonic clock: a wall clock that is set moves nothing but deadlines.
  */
 import type { Logger } from 'pino'
 import type { Clock, Random } from '../clock.ts'
-import { isShorthaulError, ShorthaulError } from '../errors.ts'
+import { isShorthaulError } from '../errors.ts'
 import type { MeteredPolicy } from '../throttle/cost.ts'
 import type { Priority } from '../throttle/priority.ts'
 import type { Hold } from '../throttle/wan-governor.ts'
-import { type Job, type JobFile, type JobId, type JobTotals, withFile } from './job.ts'
+import { Completion } from './completion.ts'
+import type { Job, JobFile, JobId, JobTotals } from './job.ts'
 import type { Edit, JobBook } from './job-book.ts'
-import { type FetchForJob, type FileResult, inAll, type JobOutcome, JobRun } from './job-run.ts'
+import { type FetchForJob, type JobOutcome, JobRun } from './job-run.ts'
 import type { JobTargets } from './job-targets.ts'
 import type { JobReason } from './jobs-api.ts'
+import { type Clocks, isLimited, nearestLimit } from './limits.ts'
 import { isTransient, longestDelayMs, retryDelayMs } from './retry.ts'
 import { schedule } from './scheduler.ts'
 import { isFinal, isRunning } from './states.ts'
 import { FORGIVEN, jobErrorOf, limitError, step } from './steps.ts'
+import { Turn } from './turn.ts'
 import type { JobSecrets, Vault } from './vault.ts'
 import { why } from './why.ts'
 
@@ -58,24 +61,10 @@ export interface JobEngineOptions {
   readonly keepEndedMs: number
 }
 
-interface Turn {
-  readonly run: JobRun
-  /** Records as they are on disk. */
-  readonly files: Map<number, JobFile>
-  readonly ended: Promise<void>
-  /** Counted into the job's record up to here. */
-  countedMs: number
-  /** Of what is not counted yet: nothing could have come. */
-  excusedMs: number
-  notedAtMs: number
-}
-
 /** While something runs, limits and progress are looked at this often. */
 const RUNNING_LOOK_MS = 1000
 /** Progress on disk is for people after a crash: the parts themselves say what is here. */
 const NOTE_MS = 5000
-/** After a full disk, say. */
-const COMPLETE_AGAIN_MS = 15_000
 const NETWORK_LOOK_MS = 2000
 const REST_MS = 5000
 const HOUR_MS = 3_600_000
@@ -84,13 +73,11 @@ export class JobEngine {
   readonly #c: JobEngineComponents
   readonly #o: JobEngineOptions
   readonly #log: Logger
-  readonly #turns = new Map<JobId, Turn>()
+  readonly #turns = new Map<JobId, { readonly turn: Turn; readonly ended: Promise<void> }>()
   /** Jobs that wait to be tried again; monotonic. */
   readonly #retries = new Map<JobId, { readonly sinceMs: number; readonly dueMs: number }>()
-  readonly #delivering = new Map<JobId, Promise<void>>()
+  readonly #completion: Completion
   readonly #paused = new Map<JobId, number>()
-  /** Jobs that are to be completed without being asked; monotonic. */
-  readonly #completionDueMs = new Map<JobId, number>()
   readonly #stop = new AbortController()
   readonly #tasks = new Set<Promise<void>>()
   #loop: Promise<void> = Promise.resolve()
@@ -106,6 +93,7 @@ export class JobEngine {
     this.#c = components
     this.#o = options
     this.#log = components.log
+    this.#completion = new Completion({ ...components, stopTurn: (id) => this.stopTurn(id) })
     this.#networkMark = components.surroundings.networkMark()
     this.#hourlyAtMs = components.clock.monotonicMs()
     this.#passedAtMs = this.#hourlyAtMs
@@ -121,7 +109,7 @@ export class JobEngine {
         const leftMs = Math.min(Math.max(0, (job.retryAtMs ?? 0) - clock.nowMs()), longestMs)
         this.#retryIn(job.id, leftMs)
       }
-      if (isFinal(job.state) && !job.isCleaned) this.#spawn(() => this.#clean(job.id))
+      if (isFinal(job.state) && !job.isCleaned) this.clean(job.id)
       this.completeIfOwed(job.id)
     }
     this.#loop = this.#run()
@@ -135,9 +123,9 @@ export class JobEngine {
 
   /** Ends the turn of a job, if it has one; resolves when nothing of it runs any more. */
   async stopTurn(id: JobId): Promise<void> {
-    const turn = this.#turns.get(id)
-    turn?.run.stop()
-    await turn?.ended
+    const running = this.#turns.get(id)
+    running?.turn.run.stop()
+    await running?.ended
   }
 
   /** Does something to a job while it has no turn, and lets it go on. */
@@ -159,32 +147,22 @@ export class JobEngine {
   }
 
   /** Totals with what is under way at this moment. */
-  totals(job: Job): JobTotals {
-    const turn = this.#turns.get(job.id)
-    let { totals } = job
-    for (const progress of turn?.run.progress() ?? []) {
-      const file = turn?.files.get(progress.index)
-      if (file) totals = withFile(totals, file, withProgress(file, progress))
-    }
-    return totals
+  totals({ id, totals }: Job): JobTotals {
+    return this.#turns.get(id)?.turn.totals(totals) ?? totals
   }
 
   /** The file as it is at this moment. */
   liveFile(id: JobId, file: JobFile): JobFile {
-    const progress = this.#turns
-      .get(id)
-      ?.run.progress()
-      .find(({ index }) => index === file.index)
-    return progress === undefined || file.state !== 'waiting' ? file : withProgress(file, progress)
+    return this.#turns.get(id)?.turn.live(file) ?? file
   }
 
   bytesPerSec(id: JobId): number {
-    return Math.round(this.#turns.get(id)?.run.bytesPerSec ?? 0)
+    return Math.round(this.#turns.get(id)?.turn.run.bytesPerSec ?? 0)
   }
 
   why(job: Job): JobReason {
     const { clock, surroundings } = this.#c
-    const turn = this.#turns.get(job.id)
+    const run = this.#turns.get(job.id)?.turn.run
     return why(job, {
       nowMs: clock.nowMs(),
       hold: surroundings.hold(job.priority),
@@ -192,33 +170,23 @@ export class JobEngine {
       moreUrgent: this.#moreUrgent(job),
       runningCount: this.#turns.size,
       isNetworkDown: this.#networkMark === '',
-      run: turn
-        ? { bytesPerSec: turn.run.bytesPerSec, stalledMs: turn.run.stalledMs, trouble: turn.run.trouble }
-        : null,
+      run: run ? { bytesPerSec: run.bytesPerSec, stalledMs: run.stalledMs, trouble: run.trouble } : null,
     })
   }
 
-  /**
-   * Gives the files that are here their names, and ends the job: what is not here is given up. Goes on after a crash.
-   * @throws SHORTHAUL_TARGET_UNWRITABLE and the like; the job is then as it was, less the files that have their names
-   */
-  async complete(id: JobId): Promise<void> {
-    const running = this.#delivering.get(id)
-    if (running) return running
-    const delivering = this.#complete(id).finally(() => this.#delivering.delete(id))
-    this.#delivering.set(id, delivering)
-    return delivering
+  /** @see Completion.complete */
+  complete(id: JobId): Promise<void> {
+    return this.#completion.complete(id)
   }
 
   /** Completes a job that wants to be completed by itself and is whole. */
   completeIfOwed(id: JobId): void {
-    const job = this.#c.book.get(id)
-    if (job && isOwed(job)) this.#completeLater(id, 0)
+    if (this.#completion.plan(id)) this.look()
   }
 
   /** Removes what stands beside the targets of a job that ended. */
   clean(id: JobId): void {
-    this.#spawn(() => this.#clean(id))
+    this.#spawn(() => this.#completion.clean(id))
   }
 
   /** Ends all turns; jobs go on when the agent is opened again. Idempotent. */
@@ -226,9 +194,9 @@ export class JobEngine {
     this.#stop.abort()
     this.look()
     await this.#loop
-    for (const { run } of this.#turns.values()) run.stop()
+    for (const { turn } of this.#turns.values()) turn.run.stop()
     await Promise.allSettled([...this.#turns.values()].map(({ ended }) => ended))
-    await Promise.allSettled(this.#delivering.values())
+    await this.#completion.settled()
     while (this.#tasks.size > 0) await Promise.allSettled(this.#tasks)
   }
 
@@ -279,22 +247,9 @@ export class JobEngine {
     return Math.max(1, Math.min(...looks))
   }
 
-  #completeLater(id: JobId, delayMs: number): void {
-    this.#completionDueMs.set(id, this.#c.clock.monotonicMs() + delayMs)
-    this.look()
-  }
-
   #completeWhatIsDue(): number {
-    const nowMs = this.#c.clock.monotonicMs()
-    let nextMs = Number.POSITIVE_INFINITY
-    for (const [id, dueMs] of this.#completionDueMs) {
-      if (dueMs > nowMs) {
-        nextMs = Math.min(nextMs, dueMs - nowMs)
-        continue
-      }
-      this.#completionDueMs.delete(id)
-      this.#spawn(() => this.#completeByItself(id))
-    }
+    const { ids, nextMs } = this.#completion.due()
+    for (const id of ids) this.#spawn(() => this.#completion.completeByItself(id))
     return nextMs
   }
 
@@ -311,15 +266,15 @@ export class JobEngine {
     const { book } = this.#c
     if (nowMs < this.#restUntilMs) return this.#restUntilMs - nowMs
     const waiting = [...book.jobs()].filter((job) => this.#mayStart(job))
-    const running = [...this.#turns].flatMap(([id, { run }]) => {
+    const running = [...this.#turns].flatMap(([id, { turn }]) => {
       const job = book.get(id)
-      return job ? [{ id, priority: job.priority, ranForMs: run.ranForMs }] : []
+      return job ? [{ id, priority: job.priority, ranForMs: turn.run.ranForMs }] : []
     })
     const { start, preempt, nextLookMs } = schedule({ waiting, running }, this.#o)
-    for (const id of preempt) this.#turns.get(id)?.run.stop()
-    for (const [id, { run }] of this.#turns) {
+    for (const id of preempt) this.#turns.get(id)?.turn.run.stop()
+    for (const [id, { turn }] of this.#turns) {
       const job = book.get(id)
-      if (job && this.#costOf(job) !== null) run.stop()
+      if (job && this.#costOf(job) !== null) turn.run.stop()
     }
     for (const id of start) {
       const job = book.get(id)
@@ -344,35 +299,34 @@ export class JobEngine {
       this.#spawn(() => this.#refuse(job.id, error))
       return
     }
-    const files = new Map<number, JobFile>()
-    const run = new JobRun(
+    const { id } = job
+    const run: JobRun = new JobRun(
       { clock, fetch, targets },
       { job, secrets, isOwner: surroundings.isOwn(job), parallelFiles: this.#o.parallelFiles },
       {
-        onConnected: () => this.#change(job.id, (now) => step(now, 'connected', { nowMs: clock.nowMs() })),
-        onBegin: (file, found) => this.#fileBegun(job.id, file.index, found),
-        onTransferred: (file, result) => this.#fileTransferred(job.id, file.index, result),
+        onConnected: () => this.#change(id, (now) => step(now, 'connected', { nowMs: clock.nowMs() })),
+        onBegin: (file, found) => this.#change(id, (now) => turn.begun(now, file.index, found)),
+        onTransferred: (file, result) => this.#change(id, (now) => turn.transferred(now, file.index, result)),
       },
     )
-    const nowMs = clock.monotonicMs()
-    const ended = this.#turn(job.id, run, files)
+    const turn: Turn = new Turn(clock, run)
+    const ended = this.#carryOut(id, turn)
       .catch((err: unknown) => {
         // The database or its disk: trying again at once would only fill the log.
         this.#restUntilMs = clock.monotonicMs() + REST_MS
-        this.#log.error({ err, job: job.id }, 'a turn of a job failed')
+        this.#log.error({ err, job: id }, 'a turn of a job failed')
       })
       .finally(() => this.look())
-    this.#turns.set(job.id, { run, files, ended, countedMs: nowMs, excusedMs: 0, notedAtMs: nowMs })
+    this.#turns.set(id, { turn, ended })
   }
 
-  async #turn(id: JobId, run: JobRun, files: Map<number, JobFile>): Promise<void> {
+  async #carryOut(id: JobId, turn: Turn): Promise<void> {
     const { book, clock } = this.#c
     let outcome: JobOutcome = { kind: 'stopped' }
     try {
       const started = await book.change(id, (job) => step(job, 'start', { nowMs: clock.nowMs() }))
       if (started?.state !== 'connecting') return
-      for (const file of await book.files(id)) files.set(file.index, file)
-      outcome = await run.execute([...files.values()])
+      outcome = await turn.run.execute(turn.load(await book.files(id)))
     } finally {
       await this.#endTurn(id, outcome)
     }
@@ -380,14 +334,14 @@ export class JobEngine {
 
   async #endTurn(id: JobId, outcome: JobOutcome): Promise<void> {
     const { book, clock, random } = this.#c
-    const turn = this.#turns.get(id)
+    const turn = this.#turns.get(id)?.turn
     if (!turn) return
     const nowMs = clock.nowMs()
     const seq = book.nextQueuedSeq()
     let delayMs = 0
     try {
       const job = await book.change(id, (before) => {
-        const noted = this.#noted(before, turn, { isEnd: true })
+        const noted = turn.noted(before, { isEnd: true })
         if (!isRunning(noted.job.state)) return noted
         const { job, files } = noted
         const edit = (found: Edit | null): Edit => ({ ...(found ?? { job }), ...(files ? { files } : {}) })
@@ -413,88 +367,10 @@ export class JobEngine {
     }
   }
 
-  /** The record with what the turn brought so far. */
-  #noted(
-    job: Job,
-    turn: Turn,
-    { isEnd }: { readonly isEnd: boolean },
-  ): { readonly job: Job; readonly files?: readonly JobFile[] } {
-    const { clock } = this.#c
-    const nowMs = clock.monotonicMs()
-    const spentMs = nowMs - turn.countedMs
-    const triedMs = Math.max(0, spentMs - turn.excusedMs)
-    turn.countedMs = nowMs
-    turn.excusedMs = 0
-    turn.notedAtMs = nowMs
-    let { totals } = job
-    const files: JobFile[] = []
-    for (const progress of turn.run.progress()) {
-      const before = turn.files.get(progress.index)
-      if (before?.state !== 'waiting') continue
-      const { bytesDone, bytesTotal } = progress
-      // Sources are counted when the turn is over, or they would count twice.
-      const after = isEnd ? withProgress(before, progress) : { ...before, bytesDone, bytesTotal }
-      totals = withFile(totals, before, after)
-      turn.files.set(after.index, after)
-      files.push(after)
-    }
-    const stalledMs = turn.run.hasMoved ? turn.run.stalledMs : job.stalledMs + triedMs
-    return {
-      job: { ...job, totals, transferTimeMs: job.transferTimeMs + spentMs, stalledMs, idleMs: 0 },
-      ...(files.length > 0 ? { files } : {}),
-    }
-  }
-
   async #noteProgress(): Promise<void> {
-    const nowMs = this.#c.clock.monotonicMs()
-    for (const [id, turn] of this.#turns) {
-      if (nowMs - turn.notedAtMs >= NOTE_MS)
-        await this.#c.book.note(id, (job) => this.#noted(job, turn, { isEnd: false }))
+    for (const [id, { turn }] of this.#turns) {
+      if (turn.unnotedMs >= NOTE_MS) await this.#c.book.note(id, (job) => turn.noted(job, { isEnd: false }))
     }
-  }
-
-  async #fileBegun(
-    id: JobId,
-    index: number,
-    found: { readonly resource: JobFile['resource']; readonly isRestart: boolean },
-  ): Promise<void> {
-    const turn = this.#turns.get(id)
-    await this.#change(id, (job) => {
-      const before = turn?.files.get(index)
-      if (!turn || !before) return null
-      const restartCount = before.restartCount + (found.isRestart ? 1 : 0)
-      const after = { ...before, resource: found.resource, restartCount }
-      turn.files.set(index, after)
-      const { state } = job
-      return {
-        job,
-        files: [after],
-        events: found.isRestart ? [{ kind: 'file-restarted', previous: state, state, fileIndex: index }] : [],
-      }
-    })
-  }
-
-  async #fileTransferred(id: JobId, index: number, result: FileResult): Promise<void> {
-    const turn = this.#turns.get(id)
-    await this.#change(id, (job) => {
-      const before = turn?.files.get(index)
-      if (!turn || !before) return null
-      const after: JobFile = {
-        ...before,
-        state: 'transferred',
-        bytesDone: result.bytes,
-        bytesTotal: result.bytes,
-        sources: result.sources,
-        foundSha256: result.sha256,
-      }
-      turn.files.set(index, after)
-      const { state } = job
-      return {
-        job: { ...job, totals: withFile(job.totals, before, after), stalledMs: 0, error: null },
-        files: [after],
-        events: [{ kind: 'file-transferred', previous: state, state, fileIndex: index }],
-      }
-    })
   }
 
   #retryIn(id: JobId, delayMs: number): void {
@@ -546,7 +422,7 @@ export class JobEngine {
     let nextMs = Number.POSITIVE_INFINITY
     for (const job of [...book.jobs()]) {
       if (!isLimited(job)) continue
-      const { leftMs, message } = this.#nearestLimit(job, nowMs)
+      const { leftMs, message } = nearestLimit(job, this.#clocksOf(job, nowMs))
       if (leftMs > 0) {
         nextMs = Math.min(nextMs, leftMs)
         continue
@@ -556,36 +432,19 @@ export class JobEngine {
       await book.change(job.id, (now) =>
         step(now, 'give-up', { nowMs, changes: { error, errorCount: now.errorCount + 1 } }),
       )
-      this.#turns.get(job.id)?.run.stop()
+      this.#turns.get(job.id)?.turn.run.stop()
     }
     return nextMs
   }
 
-  #nearestLimit(job: Job, nowMs: number): { readonly leftMs: number; readonly message: string } {
-    const { clock } = this.#c
-    const turn = this.#turns.get(job.id)
+  #clocksOf(job: Job, nowMs: number): Clocks {
     const retry = this.#retries.get(job.id)
-    const spentMs = turn ? clock.monotonicMs() - turn.countedMs : 0
-    const waitedMs = retry ? clock.monotonicMs() - retry.sinceMs : 0
-    const triedMs = Math.max(0, spentMs - (turn?.excusedMs ?? 0))
-    const stalledMs = turn?.run.hasMoved ? turn.run.stalledMs : job.stalledMs + triedMs + waitedMs
-    const isTried = (turn || retry) && !this.#isExcused(job)
-    const limits = [
-      {
-        leftMs: job.deadlineAtMs === null ? Number.POSITIVE_INFINITY : job.deadlineAtMs - nowMs,
-        message: 'its deadline is over',
-      },
-      {
-        leftMs: turn ? job.maxTransferTimeMs - job.transferTimeMs - spentMs : Number.POSITIVE_INFINITY,
-        message: 'it has transferred for as long as it may',
-      },
-      {
-        leftMs: isTried && job.noProgressTimeoutMs > 0 ? job.noProgressTimeoutMs - stalledMs : Number.POSITIVE_INFINITY,
-        message: `nothing has come for as long as it may take; last: ${job.error?.message ?? 'no error'}`,
-      },
-    ]
-    const { leftMs, message } = limits.reduce((nearest, limit) => (limit.leftMs < nearest.leftMs ? limit : nearest))
-    return { leftMs, message: `Cannot finish the job: ${message}` }
+    return {
+      nowMs,
+      turn: this.#turns.get(job.id)?.turn.clocks ?? null,
+      waitedMs: retry ? this.#c.clock.monotonicMs() - retry.sinceMs : null,
+      isExcused: this.#isExcused(job),
+    }
   }
 
   /** What is held back by the agent's own rules, or has no network, is not without progress: nobody could try. */
@@ -596,11 +455,9 @@ export class JobEngine {
   /** Time since the last pass in which nobody could try does not count as without progress. */
   #excuse(elapsedMs: number): void {
     const { book } = this.#c
-    for (const [id, turn] of this.#turns) {
+    for (const [id, { turn }] of this.#turns) {
       const job = book.get(id)
-      if (!job || !this.#isExcused(job)) continue
-      turn.run.excuse(elapsedMs)
-      turn.excusedMs += elapsedMs
+      if (job && this.#isExcused(job)) turn.excuse(elapsedMs)
     }
     for (const [id, { sinceMs, dueMs }] of this.#retries) {
       const job = book.get(id)
@@ -645,85 +502,6 @@ export class JobEngine {
     return null
   }
 
-  async #completeByItself(id: JobId): Promise<void> {
-    const job = this.#c.book.get(id)
-    if (!job || !isOwed(job)) return
-    try {
-      await this.complete(id)
-    } catch (error) {
-      if (!isShorthaulError(error)) throw error
-      this.#log.warn({ err: error, job: id }, 'files of a job could not be given their names')
-      // What does not pass by itself waits for somebody to mend it and to complete the job.
-      if (isTransient(error)) this.#completeLater(id, COMPLETE_AGAIN_MS)
-    }
-  }
-
-  async #complete(id: JobId): Promise<void> {
-    const { book, clock, targets } = this.#c
-    // The promise is on disk before the first name: after a crash it is kept.
-    await book.change(id, (job) => (isFinal(job.state) ? null : { job: { ...job, isCompleting: true } }))
-    await this.stopTurn(id)
-    const job = book.get(id)
-    if (!job?.isCompleting) return
-    const done: JobFile[] = []
-    try {
-      for (const file of await book.files(id)) {
-        if (file.state !== 'transferred') continue
-        if (await targets.deliver(job, file)) done.push({ ...file, state: 'delivered' })
-        else await this.#lost(id, file)
-      }
-    } catch (error) {
-      const known = isShorthaulError(error)
-        ? error
-        : new ShorthaulError('SHORTHAUL_TARGET_UNWRITABLE', String(error), { cause: error })
-      const nowMs = clock.nowMs()
-      await book.change(id, (now) => ({
-        job: {
-          ...now,
-          isCompleting: false,
-          error: jobErrorOf(known, { fileIndex: null, isTransient: isTransient(known), nowMs }),
-          errorCount: now.errorCount + 1,
-        },
-        files: done,
-        events: [{ kind: 'changed', previous: now.state, state: now.state }],
-      }))
-      throw error
-    }
-    await book.change(id, (now) => {
-      const edit = step(now, 'complete', { nowMs: clock.nowMs(), changes: { error: null } })
-      return edit === null ? null : { ...edit, files: done }
-    })
-    await this.#clean(id)
-  }
-
-  /** A whole part that is gone: somebody removed it. The file starts over, and the job is not complete. */
-  async #lost(id: JobId, file: JobFile): Promise<never> {
-    await this.#c.book.change(id, (job) => {
-      const after: JobFile = { ...file, state: 'waiting', bytesDone: 0, foundSha256: null, resource: null }
-      const edit = step(job, 'more-work', { nowMs: this.#c.clock.nowMs() })
-      return {
-        ...(edit ?? { job }),
-        job: { ...(edit ?? { job }).job, totals: withFile(job.totals, file, after) },
-        files: [after],
-      }
-    })
-    throw new ShorthaulError(
-      'SHORTHAUL_TARGET_UNWRITABLE',
-      `Cannot complete "${file.target}": what was fetched is gone; resume the job to fetch it again`,
-    )
-  }
-
-  async #clean(id: JobId): Promise<void> {
-    const { book, targets } = this.#c
-    const job = book.get(id)
-    if (!job || !isFinal(job.state) || job.isCleaned) return
-    await this.stopTurn(id)
-    for (const file of await book.files(id)) {
-      if (file.state !== 'delivered') await targets.discard(job, file)
-    }
-    await book.note(id, (now) => ({ job: { ...now, isCleaned: true } }))
-  }
-
   async #refuse(id: JobId, error: unknown): Promise<void> {
     const { book, clock } = this.#c
     if (!isShorthaulError(error)) throw error
@@ -749,16 +527,6 @@ export class JobEngine {
   }
 }
 
-/** Its files are to get their names without anybody's word, or somebody has said so. */
-function isOwed({ state, isCompleting, autoComplete, error }: Job): boolean {
-  return isCompleting || (state === 'transferred' && autoComplete && (error === null || error.isTransient))
-}
-
-/** Its clocks run. */
-function isLimited({ state }: Job): boolean {
-  return state === 'queued' || isRunning(state) || state === 'transient-error'
-}
-
 /** No pause of this job can be longer. */
 function longestRetryDelayMs({ error, minRetryDelayMs }: Job, maxRetryDelayMs: number): number {
   return longestDelayMs({
@@ -773,9 +541,4 @@ function afterDone(job: Job, { nowMs, seq }: { nowMs: number; seq: number }): Ed
   const isWhole = job.totals.doneCount === job.totals.fileCount
   if (!isWhole) return step(job, 'preempt', { nowMs, changes: { queuedSeq: seq } })
   return step(job, 'done', { nowMs, changes: { ...FORGIVEN } })
-}
-
-function withProgress(file: JobFile, progress: ReturnType<JobRun['progress']>[number]): JobFile {
-  const { bytesDone, bytesTotal, sources } = progress
-  return { ...file, bytesDone, bytesTotal, sources: inAll(file, { bytes: bytesDone, sources }) }
 }
