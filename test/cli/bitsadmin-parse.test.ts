@@ -10,7 +10,7 @@ import {
 } from '../../src/cli/bitsadmin/command-line.ts'
 import { parseFileSet, parseRanges } from '../../src/cli/bitsadmin/file-verbs.ts'
 import { hexOf, hresultOf } from '../../src/cli/bitsadmin/hresults.ts'
-import { commandOf } from '../../src/cli/bitsadmin/properties.ts'
+import { commandOf } from '../../src/cli/bitsadmin/setters.ts'
 import { VERBS, verbOf } from '../../src/cli/bitsadmin/verbs.ts'
 import {
   notifyFlagsOf,

@@ -268,7 +268,7 @@ t.test('/transfer that is interrupted leaves no job behind', async (t) => {
   }
   stop.abort()
   interrupt.abort()
-  await t.rejects(going)
+  await t.rejects(going, { code: 'SHORTHAUL_ABORTED', message: /cancelled/ })
   t.equal(await bits.raw('/list'), '')
 })
 
