@@ -1,9 +1,10 @@
 /**
- * Writes what can be derived from the source: docs/errors.md, docs/config.md and config/shorthaul.example.yaml.
+ * Writes what can be derived from the source: docs/errors.md, docs/config.md, docs/bitsadmin.md and config/shorthaul.example.yaml.
  * `npm run docs` writes the files; a test renders them again and fails when they differ.
  */
 import { writeFile } from 'node:fs/promises'
 import { pathToFileURL } from 'node:url'
+import { verbRows } from '../src/cli/bitsadmin/verbs.ts'
 import { FLAT_KEYS, type FlatKey } from '../src/config/flat-keys.ts'
 import { ERROR_TABLE, EXIT, type ExitCode } from '../src/errors.ts'
 
@@ -144,6 +145,40 @@ ${parts.join('\n\n')}
 `
 }
 
+/** docs/bitsadmin.md */
+export function renderBitsadmin(): string {
+  const rows = verbRows().map(([usage, status, note]) => [`\`${usage}\``, status, note])
+  return `# bitsadmin
+
+<!-- ${GENERATED} Source: src/cli/bitsadmin -->
+
+\`shorthaul bitsadmin\` takes the command line of BITS, in the same order of arguments, and prints what it prints: a
+script moves over by prefixing one word. It needs a running agent (\`shorthaul daemon\`). For everything new there is
+\`shorthaul job\`, which can do more.
+
+- **Jobs** are named by display name or by GUID in braces. A name that several jobs have is refused; a job that was
+  completed or cancelled is found by its GUID only. \`/create\` makes a SUSPENDED job of NORMAL priority.
+- **Paths** are those of this system; relative ones start at the working directory.
+- **\`/rawreturn\`** stands before the verb: the value alone, on a line of its own, without banner and sentence. With it
+  verbs that only change something print nothing.
+- **Failures** are on stderr and end in the number that BITS has for them, such as \`0x80200001\` for a job that there is
+  not, or \`0x80004005\` when it has none. The exit code is not zero: docs/errors.md lists them.
+- **States** are \`QUEUED\`, \`CONNECTING\`, \`TRANSFERRING\`, \`SUSPENDED\`, \`ERROR\`, \`TRANSIENT_ERROR\`, \`TRANSFERRED\`,
+  \`ACKNOWLEDGED\` and \`CANCELLED\`. **Priorities** are \`FOREGROUND\`, \`HIGH\`, \`NORMAL\` and \`LOW\`. **Times** are in UTC
+  as in \`2026-11-25T23:59:59Z\`, and delays are in seconds.
+- **Arguments of a notification command** are split by the quoting rules of Windows programs. There is no shell and
+  nothing is expanded. The name of the program in front of them, which BITS wants there, may be left out.
+- **Custom headers and credentials** are one list that is set as a whole and never read back: the verb that would lose
+  fields of the other is refused. \`--json\` is refused, too.
+
+_Honoured_ is done as BITS does it, _mapped_ is done with a difference that the note names, _refused_ ends with exit 2
+and says what there is instead. The sentences are close to those of Windows and not the same to the byte: scripts read
+values with \`/rawreturn\`.
+
+${table(['switch', 'what becomes of it', 'how, or why not'], rows)}
+`
+}
+
 /** Words to lines of at most `width`, each after `prefix`. */
 function wrap(text: string, prefix: string, width = 100): string {
   const lines: string[] = []
@@ -183,6 +218,7 @@ ${parts.join('\n\n')}
 export const GENERATED_FILES: Readonly<Record<string, () => string>> = {
   'docs/errors.md': renderErrors,
   'docs/config.md': renderConfig,
+  'docs/bitsadmin.md': renderBitsadmin,
   'config/shorthaul.example.yaml': renderExample,
 }
 

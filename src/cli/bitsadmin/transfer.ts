@@ -93,6 +93,6 @@ async function ended(id: JobId, { jobs, out }: VerbContext, interrupted: AbortSi
   } finally {
     stop.abort()
   }
-  interrupted.throwIfAborted()
+  if (interrupted.aborted) throw new ShorthaulError('SHORTHAUL_ABORTED', 'Interrupted: the job was cancelled')
   throw new ShorthaulError('SHORTHAUL_CONTROL_IO', 'Cannot follow the transfer: the agent ended its events')
 }

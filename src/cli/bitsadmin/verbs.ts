@@ -1,9 +1,10 @@
 /** All verbs of `bitsadmin` in one table: what is done, what is refused, and the help made of it. */
 import { AGENT_VERSION } from '../../version.ts'
 import { FILE_VERBS } from './file-verbs.ts'
+import { GETTER_VERBS } from './getters.ts'
 import { JOB_VERBS } from './job-verbs.ts'
-import { PROPERTY_VERBS } from './properties.ts'
 import { REFUSED_VERBS } from './refused.ts'
+import { SETTER_VERBS } from './setters.ts'
 import { TRANSFER_VERBS } from './transfer.ts'
 import type { RefusedVerb, Verb } from './verb.ts'
 
@@ -69,13 +70,20 @@ const UTIL_VERBS: readonly Verb[] = [
   },
 ]
 
-export const VERBS: readonly Verb[] = [...TRANSFER_VERBS, ...JOB_VERBS, ...FILE_VERBS, ...PROPERTY_VERBS, ...UTIL_VERBS]
+export const VERBS: readonly Verb[] = [
+  ...TRANSFER_VERBS,
+  ...JOB_VERBS,
+  ...FILE_VERBS,
+  ...GETTER_VERBS,
+  ...SETTER_VERBS,
+  ...UTIL_VERBS,
+]
 
 function allVerbs(): readonly (Verb | RefusedVerb)[] {
   return [...VERBS, ...REFUSED_VERBS]
 }
 
-/** Null: `bitsadmin` has no such verb, or had it before our time. */
+/** Null: `bitsadmin` has no such verb. */
 export function verbOf(name: string): Verb | RefusedVerb | null {
   return allVerbs().find((verb) => verb.name === aliasOf(name)) ?? null
 }
