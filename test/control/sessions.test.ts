@@ -2,7 +2,7 @@
 import { execFile } from 'node:child_process'
 import {
   chmodSync,
-  existsSync,
+  chownSync,
   linkSync,
   lstatSync,
   mkdirSync,
@@ -10,6 +10,7 @@ import {
   readdirSync,
   renameSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
@@ -23,6 +24,7 @@ import { systemClock } from '../../src/clock.ts'
 import { ControlClient } from '../../src/control/client.ts'
 import { ControlServer } from '../../src/control/server.ts'
 import { type Challenge, Sessions } from '../../src/control/sessions.ts'
+import { startTestOrigin } from '../support/test-origin.ts'
 import { ask, openApi } from './job-api.ts'
 
 const run = promisify(execFile)
@@ -134,7 +136,6 @@ await t.test('challenges and sessions run out, and there are not too many', need
 })
 
 await t.test('a directory of somebody else is not used', needsRoot, async (t) => {
-  const { chownSync } = await import('node:fs')
   const dir = tempDir(t)
   chownSync(dir, NOBODY, NOBODY)
   await t.rejects(Sessions.open({ clock: systemClock, user: USER }, dir), { code: 'SHORTHAUL_FORBIDDEN' })
@@ -171,36 +172,46 @@ await t.test('where it is known who asks there are no sessions', async (t) => {
   t.match(await ask(api.socketPath, 'POST', '/v1/session'), { status: 409, body: { code: 'SHORTHAUL_USAGE' } })
 })
 
-await t.test('another user is known, sees nothing of others, and has no jobs here yet', needsRoot, async (t) => {
-  await using api = await openApi({ access: 'public' })
-  for (const dir of [api.dir, join(api.dir, 'run')]) chmodSync(dir, 0o755)
-  const { id } = await api.agent.jobs.create({ name: 'of root' })
-  const script = fileURLToPath(new URL('other-user.ts', import.meta.url))
-  const args = ['--import=tsx', script, api.socketPath, id, join(api.dir, 'out', 'theirs')]
-  const { stdout } = await run(process.execPath, args, {
-    uid: NOBODY,
-    gid: NOBODY,
-    env: { PATH: process.env.PATH, HOME: '/' },
-    cwd: fileURLToPath(new URL('../..', import.meta.url)),
-  })
-  const forbidden = { code: 'SHORTHAUL_FORBIDDEN' }
-  const unknown = { code: 'SHORTHAUL_JOB_NOT_FOUND' }
-  t.match(JSON.parse(stdout), {
-    access: 'public',
-    list: { jobs: [], next: null },
-    all: forbidden,
-    others: unknown,
-    cancelled: unknown,
-    created: { ...forbidden, message: /Cannot have jobs of nobody/ },
-    taken: forbidden,
-    cache: forbidden,
-  })
-  t.notOk(existsSync(join(api.dir, 'out', 'theirs')))
-  t.match(await api.agent.jobs.get(id), { state: 'suspended', owner: { uid: 0 } })
-})
+await t.test(
+  'another user is known, sees nothing of others, and has jobs whose files are theirs',
+  needsRoot,
+  async (t) => {
+    const origin = await startTestOrigin()
+    t.teardown(() => origin.close())
+    await using api = await openApi({ access: 'public' })
+    const theirs = join(api.dir, 'theirs')
+    mkdirSync(theirs)
+    chownSync(theirs, NOBODY, NOBODY)
+    const url = origin.serve('/theirs', { seed: 5, lengthBytes: 1_200_000 })
+    for (const dir of [api.dir, join(api.dir, 'run')]) chmodSync(dir, 0o755)
+    const { id } = await api.agent.jobs.create({ name: 'of root' })
+    const script = fileURLToPath(new URL('other-user.ts', import.meta.url))
+    const args = ['--import=tsx', script, api.socketPath, id, url, join(theirs, 'file')]
+    const { stdout } = await run(process.execPath, args, {
+      uid: NOBODY,
+      gid: NOBODY,
+      env: { PATH: process.env.PATH, HOME: '/' },
+      cwd: fileURLToPath(new URL('../..', import.meta.url)),
+    })
+    const forbidden = { code: 'SHORTHAUL_FORBIDDEN' }
+    const unknown = { code: 'SHORTHAUL_JOB_NOT_FOUND' }
+    t.match(JSON.parse(stdout), {
+      access: 'public',
+      list: { jobs: [], next: null },
+      all: forbidden,
+      others: unknown,
+      cancelled: unknown,
+      fileUrl: forbidden,
+      created: { state: 'acknowledged', owner: { uid: NOBODY } },
+      taken: forbidden,
+      cache: forbidden,
+    })
+    t.match(statSync(join(theirs, 'file')), { uid: NOBODY, gid: NOBODY, size: 1_200_000 })
+    t.match(await api.agent.jobs.get(id), { state: 'suspended', owner: { uid: 0 } })
+  },
+)
 
 await t.test('a socket that somebody else made is not told who we are', needsRoot, async (t) => {
-  const { chownSync } = await import('node:fs')
   await using api = await openApi({ access: 'public' })
   chownSync(join(api.dir, 'run'), NOBODY, NOBODY)
   const client = await ControlClient.connect(api.socketPath)

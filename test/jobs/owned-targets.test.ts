@@ -186,7 +186,7 @@ t.test('a part is found again, one process serves many files, and a dead one is 
   const targets = new OwnedTargets({ processes }, { ownUid: 0 })
   const job = { id: 'b1f5a8d2-6d6d-4b39-8f6c-1c7b43cc61a5' as JobId, owner: caller } as unknown as Job
   const fileOf = (index: number) =>
-    ({ index, target: join(theirs, `file-${index}`), bytesTotal: null, foundSha256: null }) as JobFile
+    ({ index, target: join(theirs, `file-${index}`), ranges: null, bytesTotal: null, foundSha256: null }) as JobFile
   const segment = (fill: number) => verifySegment(Buffer.alloc(2 ** 20, fill), null)
 
   const parts = await Promise.all([0, 1, 2].map((index) => targets.open(job, fileOf(index))))
