@@ -9,7 +9,7 @@ import {
   takeSwitches,
 } from '../../src/cli/bitsadmin/command-line.ts'
 import { parseFileSet, parseRanges } from '../../src/cli/bitsadmin/file-verbs.ts'
-import { hexOf, hresultOf } from '../../src/cli/bitsadmin/hresults.ts'
+import { contextOf, hexOf, hresultOf } from '../../src/cli/bitsadmin/hresults.ts'
 import { commandOf } from '../../src/cli/bitsadmin/setters.ts'
 import { VERBS, verbOf } from '../../src/cli/bitsadmin/verbs.ts'
 import {
@@ -123,6 +123,13 @@ t.test('errors have the numbers of BITS', async (t) => {
   t.equal(hexOf(hresultOf('SHORTHAUL_JOB_NOT_FOUND')), '0x80200001')
   t.equal(hexOf(hresultOf('SHORTHAUL_JOB_STATE', { isEmpty: true })), '0x80200003')
   t.equal(hexOf(hresultOf('SHORTHAUL_ORIGIN_NOT_FOUND')), '0x80190194')
+  const about = { message: '', isTransient: false, hasRetryAfter: false, atMs: 0 }
+  t.match(
+    contextOf({ ...about, code: 'SHORTHAUL_DISK_FULL', fileIndex: 0 }),
+    /^0x00000004 /,
+    'BG_ERROR_CONTEXT_LOCAL_FILE',
+  )
+  t.match(contextOf({ ...about, code: 'SHORTHAUL_ORIGIN_ERROR', fileIndex: 0 }), /^0x00000005 /)
   t.equal(hexOf(hresultOf('SHORTHAUL_PEER_BUSY')), '0x80004005')
 })
 

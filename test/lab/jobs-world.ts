@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { createServer, type Server } from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { json } from 'node:stream/consumers'
@@ -57,6 +57,7 @@ export class JobsWorld {
   readonly notified = new Set<string>()
   readonly #program: string
   readonly #receiver: Server
+  #requestCount = 0
   /** Of the process that runs: what it has told, which must be all that others told before. */
   readonly #replayed = new Set<number>()
   readonly #ids = new Map<string, string>()
@@ -71,14 +72,7 @@ export class JobsWorld {
     this.disk = join(about.dir, 'disk')
     this.#program = about.program
     this.#receiver = about.receiver
-    let requestCount = 0
-    about.receiver.on('request', async (request, response) => {
-      const { id } = (await json(request).catch(() => ({ id: '' }))) as { id: string }
-      // A refusal now and then: a notification is lost only if nobody tries again.
-      const isRefused = ++requestCount % 5 === 0
-      if (!isRefused) this.notified.add(id)
-      response.writeHead(isRefused ? 503 : 204, isRefused ? { 'retry-after': '1' } : {}).end()
-    })
+    about.receiver.on('request', (request, response) => void this.#receive(request, response))
   }
 
   /** @param dir with `source` in it; below the checkout, where packages are found */
@@ -211,6 +205,14 @@ export class JobsWorld {
     this.events.set(told.id, told)
     this.states.set(told.name, told.state)
     if (told.kind === 'file-transferred') this.#here(told)
+  }
+
+  /** A refusal now and then: a notification is lost only if nobody tries again. */
+  async #receive(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { id } = (await json(request).catch(() => ({ id: '' }))) as { id: string }
+    const isRefused = ++this.#requestCount % 5 === 0
+    if (!isRefused) this.notified.add(id)
+    response.writeHead(isRefused ? 503 : 204, isRefused ? { 'retry-after': '1' } : {}).end()
   }
 
   #here({ name, fileIndex }: JobEventRecord): void {

@@ -45,7 +45,7 @@ export function hexOf(hresult: number): string {
 /** BG_ERROR_CONTEXT: where it went wrong. */
 export function contextOf({ code, fileIndex }: JobError): string {
   if (ERROR_TABLE[code].exit === EXIT.local)
-    return '0x00000003 - The error occurred while the local file was processed.'
+    return '0x00000004 - The error occurred while the local file was processed.'
   if (fileIndex === null) return '0x00000002 - The error occurred in the queue manager.'
   return '0x00000005 - The error occurred while the remote file was processed.'
 }
