@@ -2,11 +2,8 @@ import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
-import { Agent } from '../../src/agent.ts'
-import { loadConfig } from '../../src/config/load.ts'
 import type { JobId } from '../../src/jobs/job.ts'
-import type { JobView } from '../../src/jobs/jobs-api.ts'
-import type { JobState } from '../../src/jobs/states.ts'
+import { openJobsAgent, reaches } from '../support/jobs-agent.ts'
 import { startTestOrigin, TEST_CERT_FILE } from '../support/test-origin.ts'
 
 const MIB = 2 ** 20
@@ -14,27 +11,6 @@ const SIZE = 12 * MIB + 7
 
 const origin = await startTestOrigin()
 t.teardown(() => origin.close())
-
-async function openAgent(dir: string): Promise<Agent> {
-  const overrides = { dataDir: join(dir, 'data'), 'cache.minFreeBytes': 0, 'origin.caFile': TEST_CERT_FILE }
-  const { config } = await loadConfig({ env: {}, overrides, homeDir: dir, isRoot: false })
-  return Agent.open({ config, role: 'embedded', usePeers: false, hasJobs: true })
-}
-
-/** Resolves when the job is in one of the states, now or later. */
-async function reaches(agent: Agent, id: JobId, states: readonly JobState[]): Promise<JobView> {
-  const stop = new AbortController()
-  try {
-    for await (const event of agent.jobs.events({ after: 0, job: id, signal: stop.signal })) {
-      if (event.kind === 'progress') continue
-      const job = await agent.jobs.get(id)
-      if (states.includes(job.state)) return job
-    }
-  } finally {
-    stop.abort()
-  }
-  throw new Error('the stream ended')
-}
 
 function bytesOf(path: string, ranges: readonly (readonly [start: number, end: number])[]): Buffer {
   const content = origin.content(path)
@@ -47,7 +23,7 @@ function sha256(bytes: Uint8Array): string {
 
 await t.test('a file of ranges holds them one after another, and only its segments are fetched', async (t) => {
   const dir = t.testdir({ out: {} })
-  await using agent = await openAgent(dir)
+  await using agent = await openJobsAgent(dir, { 'origin.caFile': TEST_CERT_FILE })
   const url = origin.serve('/ranges', { seed: 1, lengthBytes: SIZE })
   const expected = bytesOf('/ranges', [
     [9 * MIB - 1, 9 * MIB + 1],
@@ -69,7 +45,7 @@ await t.test('a file of ranges holds them one after another, and only its segmen
     ],
     autoComplete: true,
   })
-  const job = await reaches(agent, id, ['acknowledged', 'error'])
+  const job = await reaches(agent.jobs, id, ['acknowledged', 'error'])
   t.match(job, { state: 'acknowledged', totals: { bytesTotal: 14, bytesDone: 14, sources: { origin: 14 } } })
   t.ok((await readFile(join(dir, 'out', 'some'))).equals(expected))
   t.same(await readdir(join(dir, 'out')), ['some'])
@@ -80,11 +56,11 @@ await t.test('a file of ranges holds them one after another, and only its segmen
 
 await t.test('a range that the content does not have fails the job, and stays failed', async (t) => {
   const dir = t.testdir({ out: {} })
-  await using agent = await openAgent(dir)
+  await using agent = await openJobsAgent(dir, { 'origin.caFile': TEST_CERT_FILE })
   const url = origin.serve('/short', { seed: 2, lengthBytes: 1000 })
   const target = join(dir, 'out', 'some')
   const { id } = await agent.jobs.create({ files: [{ url, target, ranges: [{ startBytes: 5, endBytes: 1001 }] }] })
-  const job = await reaches(agent, id, ['transferred', 'transient-error', 'error'])
+  const job = await reaches(agent.jobs, id, ['transferred', 'transient-error', 'error'])
   t.match(job, { state: 'error', error: { code: 'SHORTHAUL_RANGE_INVALID', isTransient: false, fileIndex: 0 } })
   t.same(await readdir(join(dir, 'out')), [])
   const bad = [
@@ -100,7 +76,7 @@ await t.test('ranges go on after the agent was opened again, from its cache', as
   const target = join(dir, 'out', 'some')
   let id: JobId
   {
-    await using agent = await openAgent(dir)
+    await using agent = await openJobsAgent(dir, { 'origin.caFile': TEST_CERT_FILE })
     const job = await agent.jobs.create({
       files: [{ url, target, ranges: [{ startBytes: 2 * MIB + 3, endBytes: 11 * MIB }] }],
     })
@@ -112,8 +88,8 @@ await t.test('ranges go on after the agent was opened again, from its cache', as
   }
   origin.behave('/resume', { stallAfterBytes: undefined })
   const before = origin.contentBytesSent('/resume')
-  await using agent = await openAgent(dir)
-  const job = await reaches(agent, id, ['transferred', 'error'])
+  await using agent = await openJobsAgent(dir, { 'origin.caFile': TEST_CERT_FILE })
+  const job = await reaches(agent.jobs, id, ['transferred', 'error'])
   t.match(job, { state: 'transferred', totals: { bytesDone: 9 * MIB - 3 } })
   t.equal(origin.contentBytesSent('/resume') - before, 5 * MIB, 'what was here was not fetched again')
   await agent.jobs.complete(id)
@@ -127,11 +103,11 @@ await t.test('what the origin declares of the whole is not asked of a part, but 
   const content = Buffer.from('declared by its origin')
   const digest = createHash('sha256').update('something else').digest('base64')
   const url = secure.serve('/declared', content, { fields: { 'repr-digest': `sha-256=:${digest}:` } })
-  await using agent = await openAgent(dir)
+  await using agent = await openJobsAgent(dir, { 'origin.caFile': TEST_CERT_FILE })
   const fetch = async (target: string, endBytes: number | null) => {
     const file = { url, target: join(dir, 'out', target), ranges: [{ startBytes: 0, endBytes }] }
     const { id } = await agent.jobs.create({ files: [file] })
-    return reaches(agent, id, ['transferred', 'transient-error', 'error'])
+    return reaches(agent.jobs, id, ['transferred', 'transient-error', 'error'])
   }
   t.match(await fetch('part', 8), { state: 'transferred' })
   t.match(await fetch('all', null), { state: 'error', error: { code: 'SHORTHAUL_DIGEST_MISMATCH' } })
