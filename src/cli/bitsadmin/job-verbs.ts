@@ -1,10 +1,9 @@
 /** Verbs for whole jobs: make, list, watch, end. */
-import type { JobFile, JobId } from '../../jobs/job.ts'
-import type { JobFilePage, JobsApi } from '../../jobs/jobs-api.ts'
+import { allFiles, allJobs } from '../job/find.ts'
 import { usage } from '../output.ts'
 import { onlySwitches, takeSwitches } from './command-line.ts'
 import { jobLine, jobParagraph } from './lines.ts'
-import { allJobs, at, findJob, type Verb, type VerbContext } from './verb.ts'
+import { at, findJob, type Verb, type VerbContext } from './verb.ts'
 import { guidOf, parseCount } from './words.ts'
 
 const DEFAULT_REFRESH_SEC = 5
@@ -17,17 +16,6 @@ export function mustBeDownload(switches: ReadonlyMap<string, string>): void {
 }
 
 export const TYPE_SWITCHES = { '/download': false, '/upload': false, '/upload-reply': false } as const
-
-export async function allFiles(jobs: JobsApi, id: JobId): Promise<JobFile[]> {
-  const files: JobFile[] = []
-  let page: JobFilePage | null = null
-  do {
-    const after: JobFilePage['next'] = page?.next ?? null
-    page = await jobs.files(id, { limit: 1000, ...(after === null ? {} : { after }) })
-    files.push(...page.files)
-  } while (page.next !== null)
-  return files
-}
 
 async function printJobs(context: VerbContext, options: { readonly allUsers: boolean; readonly isVerbose: boolean }) {
   const { jobs, out } = context

@@ -2,7 +2,8 @@
 import { resolve } from 'node:path'
 import { ShorthaulError } from '../../errors.ts'
 import { parseJobId } from '../../jobs/job.ts'
-import type { JobPage, JobsApi, JobView } from '../../jobs/jobs-api.ts'
+import type { JobsApi, JobView } from '../../jobs/jobs-api.ts'
+import { allJobs } from '../job/find.ts'
 import { usage } from '../output.ts'
 import { guidOf } from './words.ts'
 
@@ -64,18 +65,6 @@ export function at(args: readonly string[], index: number): string {
 /** A target as the system has it; relative ones start at the working directory. */
 export function pathOf(text: string, { cwd }: Pick<VerbContext, 'cwd'>): string {
   return resolve(cwd, text)
-}
-
-/** All pages. */
-export async function allJobs(jobs: JobsApi, options: { readonly allUsers?: boolean } = {}): Promise<JobView[]> {
-  const found: JobView[] = []
-  let page: JobPage | null = null
-  do {
-    const after: JobPage['next'] = page?.next ?? null
-    page = await jobs.list({ ...options, limit: 1000, ...(after === null ? {} : { after }) })
-    found.push(...page.jobs)
-  } while (page.next !== null)
-  return found
 }
 
 /**

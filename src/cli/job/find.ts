@@ -1,7 +1,7 @@
 /** The agent's jobs, and the one that a user means by id, by the beginning of an id, or by name. */
 import { isShorthaulError, ShorthaulError } from '../../errors.ts'
-import { type JobId, parseJobId } from '../../jobs/job.ts'
-import type { JobListOptions, JobsApi, JobView } from '../../jobs/jobs-api.ts'
+import { type JobFile, type JobId, parseJobId } from '../../jobs/job.ts'
+import type { JobFilePage, JobListOptions, JobsApi, JobView } from '../../jobs/jobs-api.ts'
 import { isFinal, JOB_STATES } from '../../jobs/states.ts'
 import { withAgent } from '../agent-view.ts'
 import { type GlobalOptions, loadCliConfig } from '../context.ts'
@@ -28,6 +28,18 @@ export async function allJobs(jobs: JobsApi, options: JobListOptions = {}): Prom
   do {
     const page = await jobs.list({ ...options, limit: PAGE, ...(after === null ? {} : { after }) })
     found.push(...page.jobs)
+    after = page.next
+  } while (after !== null)
+  return found
+}
+
+/** Of a job; all pages. */
+export async function allFiles(jobs: JobsApi, id: JobId): Promise<JobFile[]> {
+  const found: JobFile[] = []
+  let after: JobFilePage['next'] = null
+  do {
+    const page: JobFilePage = await jobs.files(id, { limit: PAGE, ...(after === null ? {} : { after }) })
+    found.push(...page.files)
     after = page.next
   } while (after !== null)
   return found

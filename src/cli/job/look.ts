@@ -1,8 +1,7 @@
 /** `shorthaul job list|show|why`: what is the case now. */
 import { systemClock } from '../../clock.ts'
-import type { JobFile } from '../../jobs/job.ts'
 import type { GlobalOptions } from '../context.ts'
-import { allJobs, findJob, withJobs } from './find.ts'
+import { allFiles, allJobs, findJob, withJobs } from './find.ts'
 import { type ListOptions, statesOf } from './job-options.ts'
 import { formatFiles, formatJob, formatReason, jobTable } from './job-view.ts'
 
@@ -26,13 +25,7 @@ export async function showVerb(name: string, options: GlobalOptions): Promise<vo
   await withJobs(options, async (jobs, output) => {
     const id = await findJob(jobs, name)
     const job = await jobs.get(id)
-    const files: JobFile[] = []
-    let after: number | null = -1
-    while (after !== null) {
-      const page = await jobs.files(id, after === -1 ? {} : { after })
-      files.push(...page.files)
-      after = page.next
-    }
+    const files = await allFiles(jobs, id)
     output.json({ event: 'job', ...job, files })
     output.text(formatJob(job, systemClock.nowMs()))
     if (files.length > 0) output.text(`\n${formatFiles(files)}`)
