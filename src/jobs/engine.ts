@@ -161,10 +161,9 @@ export class JobEngine {
   }
 
   why(job: Job): JobReason {
-    const { clock, surroundings } = this.#c
+    const { surroundings } = this.#c
     const run = this.#turns.get(job.id)?.turn.run
     return why(job, {
-      nowMs: clock.nowMs(),
       hold: surroundings.hold(job.priority),
       costText: this.#costOf(job)?.text ?? null,
       moreUrgent: this.#moreUrgent(job),

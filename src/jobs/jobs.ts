@@ -381,7 +381,7 @@ export class Jobs {
     const before = await this.#book.file(id, index)
     if (before === null) throw unknownFile(job, index)
     const patchOf = (file: JobFile) => (file.index === index ? patch : null)
-    await this.#pausing(id, async () => {
+    await this.#engine.pause(id, async () => {
       if (patch.target !== undefined && patch.target !== before.target) {
         // Nothing is removed for a patch that is refused.
         await this.#patchFiles(id, patchOf, { caller, isTrial: true })
@@ -396,7 +396,7 @@ export class Jobs {
     this.#alive(id, caller)
     if (from === '') throw new ShorthaulError('SHORTHAUL_USAGE', 'Cannot replace a prefix of nothing')
     let count = 0
-    await this.#pausing(id, async () => {
+    await this.#engine.pause(id, async () => {
       const patch = ({ url }: JobFile) => (url.startsWith(from) ? { url: to + url.slice(from.length) } : null)
       count = await this.#patchFiles(id, patch, { caller })
     })
@@ -478,7 +478,7 @@ export class Jobs {
   async #takeOwnership(id: JobId, caller: Caller): Promise<JobView> {
     mustBeAdmin(caller)
     const before = this.#alive(id, caller)
-    await this.#pausing(id, async () => {
+    await this.#engine.pause(id, async () => {
       // Refused before anything is removed.
       this.#stepped(this.#mine(id, caller), 'more-work', {})
       // The parts belong to the one whose job it was: what is whole comes again from the cache.
@@ -549,11 +549,6 @@ export class Jobs {
       })
     }
     return events
-  }
-
-  /** Does something with the job's files while it has no turn, and lets it go on. */
-  async #pausing(id: JobId, work: () => Promise<void>): Promise<void> {
-    await this.#engine.pause(id, work)
   }
 
   async #step(id: JobId, event: JobEvent, caller: Caller): Promise<Job | null> {

@@ -6,7 +6,6 @@ import type { JobReason, JobReasonCode } from './jobs-api.ts'
 
 /** What is the case around the job. */
 export interface Circumstances {
-  readonly nowMs: number
   /** Why nothing of its priority may be had from origins now; null: it may. */
   readonly hold: Hold | null
   /** Why its own cost policy keeps it from running; null: it does not. */

@@ -5,7 +5,6 @@ import { type Circumstances, why } from '../../src/jobs/why.ts'
 import { jobRecord } from './job-fixtures.ts'
 
 const QUIET: Circumstances = {
-  nowMs: 1000,
   hold: null,
   costText: null,
   moreUrgent: null,
