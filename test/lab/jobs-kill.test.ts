@@ -15,14 +15,14 @@ const TIMEOUT_MS = isFull ? 1_200_000 : 300_000
 t.setTimeout(TIMEOUT_MS)
 
 void t.test(
-  `20 jobs survive ${KILLS} kill -9 of their agent: each ends as it should, and nothing is done twice`,
+  `20 jobs survive ${KILLS} kill -9 of their agent: each ends as it should, nothing is done twice, everybody is told`,
   { timeout: TIMEOUT_MS },
   async (t) => {
     const seed = Number(process.env.SHORTHAUL_LAB_SEED ?? 1)
     const random = seededRandom(seed)
     t.comment(`seed ${seed}`)
     const world = await JobsWorld.open(t.testdir({ source: {} }), random)
-    t.teardown(() => world.origin.close())
+    t.teardown(() => world.close())
     let kills = 0
     for (; kills < KILLS && !world.hasEnded; kills++) {
       if (kills >= BUSY_KILLS) world.makeFree()
@@ -40,6 +40,7 @@ void t.test(
     world.makeFree()
     const last = world.start()
     await world.ended(last)
+    await world.toldAll()
     const { code } = await last.kill('SIGTERM', { graceMs: 30_000 })
     t.equal(code, 0, 'it ends well')
     t.equal(last.stderr, '')

@@ -68,7 +68,7 @@ void t.test(
     t.comment(`seed ${seed}`)
     const dir = t.testdir({ source: {} })
     const world = await JobsWorld.open(dir, random)
-    t.teardown(() => world.origin.close())
+    t.teardown(() => world.close())
     world.makeFree()
     mkdirSync(world.disk, { recursive: true })
     const disk = PowerLossDisk.open(dir)

@@ -1,8 +1,12 @@
 /** Jobs of many kinds at an origin that counts, the agent that has them, and what must be true of them at the end. */
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
+import { once } from 'node:events'
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { json } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import type { Random } from '../../src/clock.ts'
@@ -11,11 +15,14 @@ import type { JobOrder } from '../../src/jobs/jobs-api.ts'
 import type { JobState } from '../../src/jobs/states.ts'
 import { startTestOrigin, type TestOrigin } from '../support/test-origin.ts'
 import { LabProcess } from './lab-process.ts'
+import { until } from './until.ts'
 
 const JOB_COUNT = 20
 const KIB = 1024
 const MIB = 1024 * KIB
 const SIZES = [0, 1, 100 * KIB, 256 * KIB, MIB + 17, 3 * MIB, 6 * MIB]
+/** Of these the receiver is told. */
+const NOTIFIED = ['transferred', 'error', 'acknowledged', 'cancelled'] as const
 const PRIORITIES = ['foreground', 'high', 'normal', 'normal', 'low'] as const
 
 interface WorldFile {
@@ -46,23 +53,37 @@ export class JobsWorld {
   /** Content that the origin had sent of a file when that was told to be here. */
   readonly sentWhenHere = new Map<string, number>()
   readonly problems: string[] = []
+  /** Events that the receiver of notifications was told, by `<job>-<event>`. */
+  readonly notified = new Set<string>()
   readonly #program: string
+  readonly #receiver: Server
+  readonly #refused = new Set<string>()
+  #requestCount = 0
+  #running: LabProcess | null = null
   /** Of the process that runs: what it has told, which must be all that others told before. */
   readonly #replayed = new Set<number>()
   readonly #ids = new Map<string, string>()
 
-  private constructor(origin: TestOrigin, about: { jobs: readonly WorldJob[]; dir: string; program: string }) {
+  private constructor(
+    origin: TestOrigin,
+    about: { jobs: readonly WorldJob[]; dir: string; program: string; receiver: Server },
+  ) {
     this.origin = origin
     this.jobs = about.jobs
     this.dir = about.dir
     this.disk = join(about.dir, 'disk')
     this.#program = about.program
+    this.#receiver = about.receiver
+    about.receiver.on('request', (request, response) => void this.#receive(request, response))
   }
 
   /** @param dir with `source` in it; below the checkout, where packages are found */
   static async open(dir: string, random: Random): Promise<JobsWorld> {
     const origin = await startTestOrigin()
-    const jobs = Array.from({ length: JOB_COUNT }, (_, number) => jobOf(number, { origin, random, dir }))
+    const receiver = createServer()
+    await once(receiver.listen(0, '127.0.0.1'), 'listening')
+    const webhookUrl = `http://127.0.0.1:${(receiver.address() as AddressInfo).port}/`
+    const jobs = Array.from({ length: JOB_COUNT }, (_, number) => jobOf(number, { origin, random, dir, webhookUrl }))
     const program = join(dir, 'dist', 'jobs-child.mjs')
     // Where the agent looks for its version.
     writeFileSync(join(dir, 'package.json'), JSON.stringify({ version: '0.0.0' }))
@@ -78,7 +99,27 @@ export class JobsWorld {
     })
     mkdirSync(join(dir, 'disk', 'out'), { recursive: true })
     writeFileSync(join(dir, 'orders.json'), JSON.stringify(jobs.map(({ order }) => order)))
-    return new JobsWorld(origin, { jobs, dir, program })
+    return new JobsWorld(origin, { jobs, dir, program, receiver })
+  }
+
+  /** Also of a test that failed: its agent would keep it from ending. */
+  async close(): Promise<void> {
+    if (this.#running && !this.#running.ended) await this.#running.kill('SIGKILL')
+    this.#receiver.closeAllConnections()
+    this.#receiver.close()
+    await this.origin.close()
+  }
+
+  /** Resolves when the receiver has been told all that it is to be told. @throws Error when it has not in 1 min */
+  async toldAll(): Promise<void> {
+    const isToBeTold = ({ kind, state }: JobEventRecord) => kind === 'state' && NOTIFIED.some((one) => one === state)
+    const missing = () =>
+      [...this.events.values()].filter((event) => isToBeTold(event) && !this.notified.has(`${event.job}-${event.id}`))
+    await until(() => missing().length === 0 || undefined, { timeoutMs: 60_000, what: 'notifications' }).catch(
+      (cause: unknown) => {
+        throw new Error(`Notifications are lost: ${missing().map(({ id, state }) => `${id} ${state}`)}`, { cause })
+      },
+    )
   }
 
   start(env: Readonly<Record<string, string>> = {}): LabProcess {
@@ -88,6 +129,7 @@ export class JobsWorld {
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     const running = new LabProcess(child)
+    this.#running = running
     running.onLine((line) => this.#hear(line))
     return running
   }
@@ -170,6 +212,15 @@ export class JobsWorld {
     if (told.kind === 'file-transferred') this.#here(told)
   }
 
+  /** Every fifth is refused the first time: it is lost only if nobody tries again. Twice would be a pause of 30 s. */
+  async #receive(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { id } = (await json(request).catch(() => ({ id: '' }))) as { id: string }
+    const isRefused = ++this.#requestCount % 5 === 0 && !this.#refused.has(id)
+    if (isRefused) this.#refused.add(id)
+    else this.notified.add(id)
+    response.writeHead(isRefused ? 503 : 204, isRefused ? { 'retry-after': '1' } : {}).end()
+  }
+
   #here({ name, fileIndex }: JobEventRecord): void {
     const file = this.jobs.find(({ order }) => order.name === name)?.files.find(({ index }) => index === fileIndex)
     if (!file) return
@@ -178,8 +229,11 @@ export class JobsWorld {
   }
 }
 
-function jobOf(number: number, about: { origin: TestOrigin; random: Random; dir: string }): WorldJob {
-  const { origin, random, dir } = about
+function jobOf(
+  number: number,
+  about: { origin: TestOrigin; random: Random; dir: string; webhookUrl: string },
+): WorldJob {
+  const { origin, random, dir, webhookUrl } = about
   const pick = <T>(from: readonly T[]): T => from[Math.floor(random() * from.length)] as T
   const isMissing = number % 10 === 3
   const isCancelled = number % 10 === 6
@@ -208,6 +262,7 @@ function jobOf(number: number, about: { origin: TestOrigin; random: Random; dir:
       autoComplete: !isManual,
       priority: pick(PRIORITIES),
       minRetryDelayMs: 5000,
+      notify: { command: null, webhookUrl, events: NOTIFIED },
       files: [...files.map(({ url, target }) => ({ url, target })), ...missing],
     },
     files,
