@@ -12,7 +12,7 @@ import pino, { type Logger } from 'pino'
 import { openJobs, processUser } from './agent-jobs.ts'
 import { openLan } from './agent-lan.ts'
 import { openWan, type WanParts } from './agent-wan.ts'
-import { type Clock, type Random, systemClock, systemRandom } from './clock.ts'
+import { type Clock, type Random, secretRandom, systemClock, systemRandom } from './clock.ts'
 import type { Config } from './config/schema.ts'
 import { ensureIdentitySeed, ensureUserSecret, readSecret } from './config/secret.ts'
 import { type AgentKey, idFromBytes } from './content/ids.ts'
@@ -30,12 +30,14 @@ import { LaneOffers } from './peers/lane-offers.ts'
 import type { LaneServer, ReadForPeer } from './peers/lane-server.ts'
 import type { Network } from './peers/network.ts'
 import { PeerBook } from './peers/peer-book.ts'
+import { Quarantine, type QuarantineEntry } from './peers/quarantine.ts'
 import type { ResourceRecord } from './store/records.ts'
 import { Store, type StoreStat } from './store/store.ts'
 import type { HostConditions } from './throttle/host-state.ts'
 import type { LanGovernor, LanViews } from './throttle/lan-governor.ts'
 import { OwnTraffic } from './throttle/own-traffic.ts'
 import type { WanView } from './throttle/wan-governor.ts'
+import { Accusations } from './transfer/accusations.ts'
 import { Catalog } from './transfer/catalog.ts'
 import { DeferredLink } from './transfer/deferred-link.ts'
 import { Exchange } from './transfer/exchange.ts'
@@ -84,7 +86,10 @@ export interface PeerStatus {
   readonly connectedForMs: number
   readonly bytesPerSec: number | null
   readonly servedBytes: number
+  /** Nothing is had from it, for now. */
   readonly isBanned: boolean
+  /** It signed what an origin does not have. */
+  readonly isQuarantined: boolean
   readonly failures: Readonly<Record<string, number>>
   readonly version: string
 }
@@ -194,7 +199,12 @@ export class Agent {
         originOptions(config, env),
       )
       opened.push(() => origins.close())
-      const book = new PeerBook({ clock })
+      const quarantine = await Quarantine.open(
+        { clock, log },
+        { path: join(config.dataDir, 'quarantine.json'), hasRoster: config.branch.roster !== null },
+      )
+      opened.push(() => quarantine.close())
+      const book = new PeerBook({ clock, quarantine })
       const lan = openLan(
         {
           clock,
@@ -216,8 +226,21 @@ export class Agent {
       const keys = deriveBranchKeys(secret.secret)
       const catalog = new Catalog(keys.wireKey)
       for (const record of await store.resources()) catalog.put(record)
+      const accusations = new Accusations({
+        origin: origins,
+        store,
+        link,
+        lane,
+        quarantine,
+        self,
+        clock,
+        random,
+        log,
+        onOriginBytes: (checkedBytes) => ledger.add({ checkedBytes }),
+      })
+      opened.push(() => accusations.close())
       const exchange = new Exchange(
-        { store, catalog, link, keyPair, self, clock, random, log },
+        { store, catalog, link, quarantine, accusations, keyPair, self, clock, random, log },
         { originConnections: config.transfer.originConnections, minClaimBytes: config.transfer.minClaimBytes },
       )
       opened.push(() => exchange.close())
@@ -230,15 +253,18 @@ export class Agent {
           lane: usePeers && config.throttle.lanMaxBytesPerSec !== 0 ? lane : null,
           wan: wan.governor,
           book,
+          quarantine,
+          accusations,
           pool,
           keyPair,
           self,
           clock,
           random,
+          unpredictable: secretRandom,
           log,
         },
         {
-          isAttestedTrusted: config.trust.attested === 'accept',
+          attested: config.trust.attested,
           minClaimBytes: config.transfer.minClaimBytes,
         },
       )
@@ -249,6 +275,8 @@ export class Agent {
         book,
         lane,
         exchange,
+        quarantine,
+        accusations,
         transfers,
         traffic,
         wan,
@@ -321,6 +349,7 @@ export class Agent {
         peerBytes: result.sources.peer,
         originBytes: result.sources.origin,
         wastedBytes: result.wastedBytes,
+        checkedBytes: result.checkedBytes,
         fetchCount: 1,
       })
       return result
@@ -368,6 +397,7 @@ export class Agent {
 
   peers(): readonly PeerStatus[] {
     const nowMs = this.#clock.monotonicMs()
+    const { quarantine } = this.#parts
     return (this.#network?.peers() ?? []).map((peer) => {
       const view = this.#parts.book.view(peer.key)
       return {
@@ -381,10 +411,21 @@ export class Agent {
         bytesPerSec: view.bytesPerSec,
         servedBytes: view.servedBytes,
         isBanned: view.isBanned,
+        isQuarantined: quarantine.has(peer.key),
         failures: view.failures,
         version: peer.agentVersion,
       }
     })
+  }
+
+  /** Members that signed what an origin does not have, the one caught last first. */
+  quarantine(): readonly QuarantineEntry[] {
+    return this.#parts.quarantine.list()
+  }
+
+  /** Believes a member again, and whoever shared its address. @returns how many were let out */
+  liftQuarantine(key: AgentKey): number {
+    return this.#parts.quarantine.lift(key)
   }
 
   async status(): Promise<AgentStatus> {
@@ -518,7 +559,7 @@ export class Agent {
   async #openNetwork(neighbourhood: Neighbourhood, wrap: AgentComponents['wrapReadForPeer']): Promise<void> {
     const { config } = this
     const { keyPair, keys, clock, random, log, link, role } = neighbourhood
-    const { store, lane, ledger, traffic, lan } = this.#parts
+    const { store, lane, ledger, traffic, lan, accusations } = this.#parts
     try {
       const isWanted = AbortSignal.any([this.#networkWanted.signal, this.#stop.signal])
       if (!isWanted.aborted) await clock.sleep(HEAD_START_MS, { signal: isWanted }).catch(() => {})
@@ -531,7 +572,7 @@ export class Agent {
       const offers = new LaneOffers({ clock }, LANE_OFFERS)
       this.#parts.opened.push(async () => offers.close())
       const read: ReadForPeer = async (hash, { signal }) =>
-        (await store.read(hash, { signal, expectVisibility: 'branch' }))?.bytes ?? null
+        (await store.read(hash, { signal, expectVisibility: 'branch' }))?.bytes ?? accusations.evidence(hash)
       const laneServer = config.serve.enabled
         ? await LaneServer.open(
             {
@@ -623,6 +664,8 @@ interface Parts {
   readonly book: PeerBook
   readonly lane: LaneClient
   readonly exchange: Exchange
+  readonly quarantine: Quarantine
+  readonly accusations: Accusations
   readonly transfers: Transfers
   readonly traffic: OwnTraffic
   readonly wan: WanParts

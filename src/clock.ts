@@ -40,6 +40,9 @@ export const systemClock: Clock = {
 
 export const systemRandom: Random = () => Math.random()
 
+/** One that nobody can predict from what it gave before, as `systemRandom` can be. */
+export const secretRandom: Random = () => randomBytes(6).readUIntBE(0, 6) / 2 ** 48
+
 /** A repeatable generator (mulberry32) for tests and the simulator; not for secrets. */
 export function seededRandom(seed: number): Random {
   let state = seed >>> 0

@@ -265,6 +265,12 @@ export const ERROR_TABLE = {
     'A peer did not prove the branch secret in time.',
     'Give all machines of the branch the same secret file.',
   ),
+  SHORTHAUL_PEER_LIED: entry(
+    EXIT.verification,
+    true,
+    'A member of the branch signed hashes of bytes that the origin does not have, and what was fetched rested on them.',
+    'Nothing of it was kept. `shorthaul quarantine` names the machine; look at what is wrong with it.',
+  ),
   // Ending
   SHORTHAUL_ABORTED: entry(
     EXIT.interrupted,

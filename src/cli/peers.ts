@@ -15,8 +15,9 @@ export async function peersVerb(options: GlobalOptions): Promise<void> {
   else output.text(formatPeers(status.peers))
 }
 
-/** `banned`: it sent corrupt bytes; `far`: another site or a VPN, so that it gets and gives no bulk. */
-export function peerState(peer: PeerStatus): 'ok' | 'banned' | 'far' {
+/** `quarantine`: it signed what an origin does not have; `banned`: it sent corrupt bytes; `far`: another site or a VPN, so that it gets and gives no bulk. */
+export function peerState(peer: PeerStatus): 'ok' | 'quarantine' | 'banned' | 'far' {
+  if (peer.isQuarantined) return 'quarantine'
   return peer.isBanned ? 'banned' : peer.isLocal ? 'ok' : 'far'
 }
 

@@ -31,6 +31,7 @@ export function createProgram(): Command {
   addStatus(program)
   addThrottle(program)
   addPeers(program)
+  addQuarantine(program)
   addCache(program)
   addBranch(program)
   addConfig(program)
@@ -113,6 +114,24 @@ function addPeers(program: Command): void {
     .action(async (_options: unknown, command: Command) => {
       const { peersVerb } = await import('./peers.ts')
       await peersVerb(command.optsWithGlobals<GlobalOptions>())
+    })
+}
+
+function addQuarantine(program: Command): void {
+  const quarantine = program
+    .command('quarantine')
+    .description('Members of the branch that vouched for bytes that an origin does not have; nothing is had from them')
+    .action(async (_options: unknown, command: Command) => {
+      const { quarantineVerb } = await import('./quarantine.ts')
+      await quarantineVerb(command.optsWithGlobals<GlobalOptions>())
+    })
+  quarantine
+    .command('lift')
+    .description('Believe a member again, once it is known what was wrong with it')
+    .argument('<key>', 'key of the agent, or as much of it as names one')
+    .action(async (key: string, _options: unknown, command: Command) => {
+      const { liftVerb } = await import('./quarantine.ts')
+      await liftVerb(key, command.optsWithGlobals<GlobalOptions>())
     })
 }
 

@@ -31,7 +31,8 @@ export class Draft {
   readonly segmentCount: number
   readonly #self: AgentKey
   readonly #entries = new Map<number, DraftEntry>()
-  readonly #disputed = new Set<number>()
+  /** With what members said of each, as far as it is kept. */
+  readonly #disputed = new Map<number, readonly DraftEntry[]>()
 
   /** @param self our own key: what it signed outranks what others signed */
   constructor(lengthBytes: number, self: AgentKey) {
@@ -80,7 +81,7 @@ export class Draft {
         learnt.push(index)
       } else if (known.hash !== hash && known.trust === 'attested' && known.signer !== this.#self) {
         this.#entries.delete(index)
-        this.#disputed.add(index)
+        this.#disputed.set(index, [known, { hash, trust: 'attested', signer: statement.signer }])
         disputed.push(index)
       }
     }
@@ -106,8 +107,31 @@ export class Draft {
 
   /** Forgets a position whose bytes turned out wrong, so that it is fetched from the origin. */
   dispute(index: number): void {
+    const known = this.#entries.get(index)
     this.#entries.delete(index)
-    this.#disputed.add(index)
+    this.#disputed.set(index, known ? [known] : [])
+  }
+
+  /** Members that signed another hash of the position than this, which we had from the origin. */
+  contradictors(index: number, hash: SegmentHash): AgentKey[] {
+    const known = this.#entries.get(index)
+    const said = [...(known ? [known] : []), ...(this.#disputed.get(index) ?? [])]
+    const isForeign = (entry: DraftEntry) => entry.trust === 'attested' && entry.signer !== this.#self
+    return said.filter((entry) => entry.hash !== hash && isForeign(entry)).flatMap(({ signer }) => signer ?? [])
+  }
+
+  /**
+   * Forgets all that rests on the word of one member, so that it is learnt anew, from others.
+   * @returns the positions that were known by it
+   */
+  forget(signer: AgentKey): number[] {
+    const forgotten: number[] = []
+    for (const [index, entry] of this.#entries) {
+      if (entry.signer !== signer || entry.trust !== 'attested') continue
+      this.#entries.delete(index)
+      forgotten.push(index)
+    }
+    return forgotten
   }
 
   /** @throws SHORTHAUL_MANIFEST_INVALID when positions are missing */

@@ -1,15 +1,16 @@
-/** The routes that are not about jobs: state, fetches into targets of the client, and the cache. */
+/** The routes that are not about jobs: state, fetches into targets of the client, the cache, and who is not believed. */
 import { z } from 'zod'
+import { type AgentKey, idFromBytes } from '../content/ids.ts'
 import { ShorthaulError } from '../errors.ts'
 import { FETCH_TYPE, type Fetches } from './fetches.ts'
-import { DIGEST_BODY, FETCH_BODY, fetchBodyOf, URL_BODY } from './requests.ts'
+import { DIGEST_BODY, FETCH_BODY, fetchBodyOf, MEMBER_BODY, URL_BODY } from './requests.ts'
 import { type Asker, type Exchange, type Route, type RouteBody, route } from './route.ts'
 
 /** The hashes of a part of 100 GiB; a longer part is not resumed through the socket. */
 const MAX_FETCH_BODY_BYTES = 8 * 1024 * 1024
 const MAX_BODY_BYTES = 64 * 1024
 const URL_IN: RouteBody<z.output<typeof URL_BODY>> = { schema: URL_BODY, maxBytes: MAX_BODY_BYTES }
-const MATCHED = z.object({ matched: z.number().int().min(0).describe('Resources that it was.') })
+const MATCHED = z.object({ matched: z.number().int().min(0).describe('How many it was.') })
 
 export function agentRoutes(fetches: Fetches): readonly Route[] {
   return [
@@ -108,6 +109,26 @@ export function agentRoutes(fetches: Fetches): readonly Route[] {
       summary: 'Hash all that is cached, and drop what is not what it should be',
       answer: { status: 200, description: 'What was found.', schema: null },
       handle: async ({ agent, signal }) => ({ body: await agent.verifyCache({ signal }) }),
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/quarantine',
+      who: 'anyone',
+      summary: 'Members that signed what an origin does not have: nothing that they say of content is believed',
+      answer: { status: 200, description: 'The members.', schema: z.object({ members: z.array(z.unknown()) }) },
+      handle: async ({ agent }) => ({ body: { members: agent.quarantine() } }),
+    }),
+    route({
+      method: 'POST',
+      path: '/v1/quarantine/lift',
+      who: 'owner',
+      summary: 'Believe a member again, and those that were put in for its address',
+      body: { schema: MEMBER_BODY, maxBytes: MAX_BODY_BYTES },
+      answer: { status: 200, description: 'How many it was.', schema: MATCHED },
+      errors: [413, 415],
+      handle: async ({ agent }, { body: { key } }) => ({
+        body: { matched: agent.liftQuarantine(idFromBytes<AgentKey>(Buffer.from(key, 'hex'))) },
+      }),
     }),
     onCached('pin', 'Keep what is cached of a URL', ({ agent }, url) => agent.pin(url)),
     onCached('unpin', 'Let what is cached of a URL go when room is needed', ({ agent }, url) => agent.unpin(url)),

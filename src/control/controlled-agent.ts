@@ -1,4 +1,5 @@
 /** What the control API needs of an agent. */
+import type { AgentKey } from '../content/ids.ts'
 import type { Caller } from '../jobs/jobs.ts'
 import type { JobsApi } from '../jobs/jobs-api.ts'
 import type { Delivery, TransferEvent, TransferRequest, TransferResult } from '../transfer/request.ts'
@@ -19,6 +20,9 @@ export interface ControlledAgent {
   pin(url: string): Promise<number>
   unpin(url: string): Promise<number>
   removeCached(url: string): Promise<number>
+  /** Members whose word counts for nothing. */
+  quarantine(): readonly unknown[]
+  liftQuarantine(key: AgentKey): number
   /** The user whose agent this is. */
   readonly user: Caller
   /** @throws SHORTHAUL_USAGE when it carries out no jobs */

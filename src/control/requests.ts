@@ -42,6 +42,9 @@ export const FETCH_BODY = z.strictObject({
 })
 export const URL_BODY = z.strictObject({ url: URL_TEXT })
 
+/** A whole key: what is believed again must not be a matter of a typing error. */
+export const MEMBER_BODY = z.strictObject({ key: z.string().regex(/^[0-9a-f]{64}$/) })
+
 /** Of the verified content in the client's part. */
 export const DIGEST_BODY = z.strictObject({ sha256: z.string().regex(/^[0-9a-f]{64}$/) })
 

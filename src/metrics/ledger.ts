@@ -12,6 +12,8 @@ export interface LedgerTotals {
   readonly peerBytes: number
   readonly originBytes: number
   readonly wastedBytes: number
+  /** Had from origins to compare with what neighbours gave or said. */
+  readonly checkedBytes: number
   /** Sent to neighbours. */
   readonly servedBytes: number
   readonly fetchCount: number
@@ -25,7 +27,16 @@ const KEEP_DAYS = 90
 const FORMAT = 1
 
 function emptyDay(): Day {
-  return { cacheBytes: 0, peerBytes: 0, originBytes: 0, wastedBytes: 0, servedBytes: 0, fetchCount: 0, failedCount: 0 }
+  return {
+    cacheBytes: 0,
+    peerBytes: 0,
+    originBytes: 0,
+    wastedBytes: 0,
+    checkedBytes: 0,
+    servedBytes: 0,
+    fetchCount: 0,
+    failedCount: 0,
+  }
 }
 
 export class Ledger {

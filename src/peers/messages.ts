@@ -72,6 +72,20 @@ export interface ClaimMessage {
   readonly states: readonly ToldState[]
 }
 
+/**
+ * "This member signed what the origin does not have: look at this place yourself." The segment that hashes to what was
+ * signed can be had from whoever says so.
+ */
+export interface AccusationMessage {
+  readonly type: 'accusation'
+  readonly resource: ResourceKey
+  readonly statement: Statement
+  /** Position, one of the statement's. */
+  readonly index: number
+  /** In the segment, of a byte that differs. */
+  readonly offset: number
+}
+
 /** "This is what I have from origins at the moment": agents on one WAN divide it. */
 export interface WanMessage {
   readonly type: 'wan'
@@ -88,3 +102,4 @@ export type Message =
   | ManifestMessage
   | ClaimMessage
   | WanMessage
+  | AccusationMessage

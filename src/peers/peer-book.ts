@@ -95,11 +95,17 @@ export class PeerBook {
   readonly #clock: Clock
   readonly #maxEntries: number
   readonly #failureHalfLifeMs: number
+  readonly #isQuarantined: (peer: AgentKey) => boolean
   /** Order is last event first-to-last: the first is the one longest without any. */
   readonly #entries = new Map<AgentKey, Entry>()
 
-  constructor(components: { clock: Clock }, options: PeerBookOptions = {}) {
+  /** @param components.quarantine those in it count as banned */
+  constructor(
+    components: { clock: Clock; quarantine?: { has(peer: AgentKey): boolean } },
+    options: PeerBookOptions = {},
+  ) {
     this.#clock = components.clock
+    this.#isQuarantined = (peer) => components.quarantine?.has(peer) ?? false
     this.#maxEntries = options.maxEntries ?? MAX_ENTRIES
     this.#failureHalfLifeMs = options.failureHalfLifeMs ?? FAILURE_HALF_LIFE_MS
   }
@@ -156,7 +162,8 @@ export class PeerBook {
   /** A peer that nothing is known of is available and has a score of 1. Asking does not make an entry. */
   view(peer: AgentKey): PeerView {
     const entry = this.#entries.get(peer)
-    return this.#viewOf(entry ?? newEntry(this.#clock.monotonicMs()))
+    const view = this.#viewOf(entry ?? newEntry(this.#clock.monotonicMs()))
+    return this.#isQuarantined(peer) ? { ...view, isBanned: true, isBusy: false } : view
   }
 
   /** Everybody remembered, the one longest without an event first. */

@@ -15,6 +15,7 @@
  *                        progress bytes u64 | bytes per second u64 | streams u8 | stream budget u8)
  *   23 wan               priority u8 (255 none) | flags u8 (1 limited, 2 user here, 4 capacity known) | phase u8 |
  *                        read, arrived, rate of all, capacity u64 each
+ *   24 accusation        resource | index u32 | offset u32 | statements (one)
  *
  *   ranges = u16 x (start u32 | end u32); statements = u16 x statement
  *
@@ -23,7 +24,7 @@
  * tag with anything unexpected in it is refused.
  */
 import { idBytes } from '../content/ids.ts'
-import { MAX_SEGMENT_COUNT } from '../content/segmentation.ts'
+import { MAX_SEGMENT_COUNT, SEGMENT_BYTES } from '../content/segmentation.ts'
 import { assertNever } from '../errors.ts'
 import { FrameReader, FrameWriter, protocolError } from './frame-bytes.ts'
 import { MAX_MESSAGE_BYTES, type Message } from './messages.ts'
@@ -92,6 +93,7 @@ const TAG = {
   manifest: 21,
   claim: 22,
   wan: 23,
+  accusation: 24,
 } as const satisfies Record<Frame['type'], number>
 
 const HAS_LOCATION = 1
@@ -130,6 +132,8 @@ export function encodedLength(frame: Frame): number {
       return 1 + 32 + toldStatesLength(frame.states)
     case 'wan':
       return 1 + WAN_REPORT_BYTES
+    case 'accusation':
+      return 1 + 32 + 4 + 4 + statementsLength([frame.statement])
     default:
       return assertNever(frame)
   }
@@ -191,6 +195,10 @@ export function encodeFrame(frame: Frame): Buffer {
     case 'wan':
       writeWanReport(writer, frame.report)
       break
+    case 'accusation':
+      writer.bytes(idBytes(frame.resource)).u32(frame.index).u32(frame.offset)
+      writeStatements(writer, [frame.statement])
+      break
     default:
       assertNever(frame)
   }
@@ -250,6 +258,8 @@ function readBody(tag: number, reader: FrameReader): Frame | null {
       return { type: 'claim', resource: readId<'resource'>(reader), states: readToldStates(reader) }
     case TAG.wan:
       return { type: 'wan', report: readWanReport(reader) }
+    case TAG.accusation:
+      return readAccusation(reader)
     default:
       return null
   }
@@ -259,6 +269,21 @@ function readIndex(reader: FrameReader): number {
   const index = reader.u32()
   if (index >= MAX_SEGMENT_COUNT) throw protocolError(`position ${index} is out of range`)
   return index
+}
+
+function readAccusation(reader: FrameReader): Message {
+  const resource = readId<'resource'>(reader)
+  const index = readIndex(reader)
+  const offset = reader.u32()
+  if (offset >= SEGMENT_BYTES) throw protocolError(`offset ${offset} is outside of a segment`)
+  const [statement, ...more] = readStatements(reader)
+  const isOneOfIts =
+    statement !== undefined &&
+    more.length === 0 &&
+    index >= statement.firstIndex &&
+    index < statement.firstIndex + statement.hashes.length
+  if (!isOneOfIts) throw protocolError('an accusation without the statement that it is about')
+  return { type: 'accusation', resource, statement, index, offset }
 }
 
 function readInterest(reader: FrameReader): Message {

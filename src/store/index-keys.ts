@@ -96,6 +96,7 @@ export const ranges = {
   digest: (sha256: string) => prefixRange(key('d', digestBytes(sha256))),
   pins: prefixRange(key('k')),
   statements: (id: ResourceId) => prefixRange(key('a', idBytes(id))),
+  allStatements: prefixRange(key('a')),
   manifestUsers: (root: string) => prefixRange(key('n', Buffer.from(root, 'hex'))),
 }
 

@@ -5,7 +5,7 @@
  *
  * Does not check signatures. Changes run inside the store's Serial.
  */
-import type { ResourceId } from '../content/ids.ts'
+import type { AgentKey, ResourceId } from '../content/ids.ts'
 import { segmentCount } from '../content/segmentation.ts'
 import type { Statement } from '../content/statement.ts'
 import { decodeStatement, encodeStatement, isStorableStatement } from './index-codec.ts'
@@ -67,6 +67,14 @@ export class StatementIndex {
 
   async removeAll(id: ResourceId): Promise<void> {
     for await (const page of this.#db.pages(ranges.statements(id))) await this.#db.write(page.map(([key]) => del(key)))
+  }
+
+  /** Those of one signer, about whatever resource. */
+  async removeOf(signer: AgentKey): Promise<void> {
+    for await (const page of this.#db.pages(ranges.allStatements)) {
+      const own = page.filter(([key]) => parseStatementKey(key).signer === signer)
+      if (own.length > 0) await this.#db.write(own.map(([key]) => del(key)))
+    }
   }
 
   async *#pages(id: ResourceId): AsyncGenerator<Statement[]> {

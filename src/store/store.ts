@@ -12,7 +12,7 @@ import { chmod, mkdir, realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
-import type { ResourceId, SegmentHash } from '../content/ids.ts'
+import type { AgentKey, ResourceId, SegmentHash } from '../content/ids.ts'
 import type { Manifest } from '../content/manifest.ts'
 import { SegmentPool } from '../content/segment-pool.ts'
 import type { SegmentRange } from '../content/segmentation.ts'
@@ -247,6 +247,11 @@ export class Store {
   /** Ascending by first position. */
   statements(id: ResourceId): Promise<Statement[]> {
     return this.#pass(() => this.#parts.statements.list(id))
+  }
+
+  /** Forgets all that one member said, about whatever resource. */
+  removeStatements(signer: AgentKey): Promise<void> {
+    return this.#change(() => this.#parts.statements.removeOf(signer))
   }
 
   /** Adds these statements and removes those of the same signers that they cover. */

@@ -61,7 +61,7 @@ export class Committer {
       )
       isServable = true
     }
-    if (isServable) exchange.committed(this.#shared, index, statement)
+    if (isServable) exchange.committed(this.#shared, { index, hash: segment.hash }, statement)
     else if (statement) await store.addStatements(this.#shared.record.id, [statement])
   }
 

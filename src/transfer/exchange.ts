@@ -5,13 +5,14 @@
  * Invariants:
  * 1. Nothing private is told: the catalog holds branch-visible resources only.
  * 2. `have` is sent after the commit, never before it.
- * 3. A statement or an identification counts only when its signature is right for the URL that we asked for.
+ * 3. A statement or an identification counts only when its signature is right for the URL that we asked for, and whoever
+ *    signed it is not in quarantine.
  */
 import type { KeyPair } from 'hypercore-crypto'
 import crypto from 'hypercore-crypto'
 import type { Logger } from 'pino'
 import type { Clock, Random } from '../clock.ts'
-import { type AgentKey, idBytes, type ResourceId } from '../content/ids.ts'
+import { type AgentKey, idBytes, type ResourceId, type SegmentHash } from '../content/ids.ts'
 import { PositionSet } from '../content/position-set.ts'
 import { type Identification, identificationPayload } from '../content/resource.ts'
 import { type SegmentRange, segmentLength } from '../content/segmentation.ts'
@@ -25,11 +26,12 @@ import {
 } from '../peers/messages.ts'
 import type { ResourceRecord } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
+import type { Accusations } from './accusations.ts'
 import { Announcer } from './announcer.ts'
 import type { Catalog } from './catalog.ts'
 import { CrowdTalk } from './crowd-talk.ts'
 import { Inquiry } from './inquiry.ts'
-import type { PeerLike, PeerLink } from './ports.ts'
+import type { PeerLike, PeerLink, QuarantineControl } from './ports.ts'
 import type { SharedResource } from './shared-resource.ts'
 import { SharedResources } from './shared-resources.ts'
 
@@ -38,6 +40,8 @@ export interface ExchangeComponents {
   readonly catalog: Catalog
   /** Null: no neighbours (peers switched off). */
   readonly link: PeerLink | null
+  readonly quarantine: QuarantineControl
+  readonly accusations: Accusations
   readonly keyPair: KeyPair
   readonly self: AgentKey
   readonly clock: Clock
@@ -98,6 +102,7 @@ export class Exchange {
     this.#unsubscribe.push(
       store.on('lost', (events) => this.#withdraw(events)),
       store.on('evicted', (events) => this.#withdraw(events)),
+      components.quarantine.on((member) => this.#forget(member)),
     )
     if (link) {
       this.#unsubscribe.push(
@@ -157,9 +162,18 @@ export class Exchange {
     }
   }
 
-  /** A position was committed to the store: now, and not before, the branch may ask for it. */
-  committed(shared: SharedResource, index: number, statement: Statement | null): void {
+  /**
+   * A position was committed to the store: now, and not before, the branch may ask for it. Not when its hash turned out
+   * to be a lie meanwhile.
+   */
+  committed(
+    shared: SharedResource,
+    at: { readonly index: number; readonly hash: SegmentHash },
+    statement: Statement | null,
+  ): void {
+    const { index, hash } = at
     if (statement) shared.remember(statement)
+    if (shared.draft.entry(index)?.hash !== hash) return
     if (shared.holdings.add(index) && shared.record.visibility === 'branch') this.#announcer.add(shared, index)
     shared.changed()
   }
@@ -196,7 +210,8 @@ export class Exchange {
   }
 
   #joined(peer: PeerLike): void {
-    const { link } = this.#components
+    const { link, quarantine } = this.#components
+    if (peer.lane !== null) quarantine.meet(peer.key, peer.lane.host)
     for (const [location, inquiries] of this.#inquiries) {
       for (const inquiry of inquiries) {
         inquiry.asked(peer.key)
@@ -252,6 +267,7 @@ export class Exchange {
   }
 
   async #handle(peer: PeerLike, message: Message): Promise<void> {
+    const { quarantine, accusations } = this.#components
     switch (message.type) {
       case 'interest':
         if (message.location) await this.#answerLocation(peer, message.location)
@@ -261,9 +277,10 @@ export class Exchange {
         for (const inquiry of this.#inquiries.get(message.location) ?? []) {
           const answer = message.newest?.identification ?? null
           const isAuthentic = answer !== null && isIdentificationAuthentic(inquiry, answer)
+          const isBelieved = isAuthentic && !quarantine.has(answer.signer)
           if (answer && !isAuthentic)
             this.#log.warn({ peerId: peer.key }, 'identification with a wrong signature dropped')
-          inquiry.answer(peer.key, isAuthentic ? answer : null)
+          inquiry.answer(peer.key, isBelieved ? answer : null)
         }
         return
       case 'have': {
@@ -298,14 +315,20 @@ export class Exchange {
       }
       case 'claim': {
         const shared = this.#resources.find(message.resource)
-        if (shared?.record.visibility !== 'branch') return
+        if (shared?.record.visibility !== 'branch' || quarantine.has(peer.key)) return
         // Whoever takes part wants to hear what we get; its interest may have come before we knew the resource.
         const takesPart = message.states.some(({ state }) => state.agent === peer.key && state.condition !== 'done')
         if (takesPart && !shared.listeners.has(peer.key)) {
           shared.listeners.add(peer.key)
           this.#announcer.tellAll(shared, peer.key)
         }
-        this.#talk.heard(shared, peer.key, message)
+        const states = message.states.filter(({ state }) => !quarantine.has(state.agent))
+        this.#talk.heard(shared, peer.key, { ...message, states })
+        return
+      }
+      case 'accusation': {
+        const shared = this.#resources.find(message.resource)
+        if (shared) accusations.heard(peer, shared, message)
         return
       }
     }
@@ -315,10 +338,36 @@ export class Exchange {
     this.#learn(shared, have.statements)
     // It may have left meanwhile: what it holds is then of no use, and nobody would ever take it out again.
     if (!this.#components.link?.peers().some(({ key }) => key === peer)) return
-    shared.holders.add(peer, have.ranges)
     shared.crowd.answered(peer)
-    this.#askHashes(shared, peer)
+    if (!this.#components.quarantine.has(peer)) {
+      shared.holders.add(peer, have.ranges)
+      this.#askHashes(shared, peer)
+    }
     shared.changed()
+  }
+
+  /** A member lied: what rests on its word is unknown again, and nothing of it is told on. */
+  #forget(member: AgentKey): void {
+    for (const shared of this.#resources.all()) {
+      shared.holders.leave(member)
+      shared.crowd.left(member, this.#components.clock.monotonicMs())
+      const ranges: SegmentRange[] = []
+      for (const index of shared.draft.forget(member).sort((a, b) => a - b)) {
+        if (!shared.holdings.delete(index)) continue
+        shared.crowd.lost(index)
+        ranges.push({ start: index, end: index + 1 })
+      }
+      this.#sendGone(shared, ranges)
+      // Others may have told us what is true of these positions while we believed to know it.
+      this.#questions.delete(shared)
+      for (const peer of this.#components.link?.peers() ?? []) this.#askHashes(shared, peer.key)
+      shared.changed()
+    }
+    const task = this.#components.store
+      .removeStatements(member)
+      .catch((err: unknown) => this.#log.warn({ err, signer: member }, 'statements not removed'))
+      .finally(() => this.#tasks.delete(task))
+    this.#tasks.add(task)
   }
 
   #keepForLater(peer: AgentKey, have: HaveMessage): void {
@@ -373,14 +422,17 @@ export class Exchange {
     shared.listeners.add(peer.key)
     shared.gossip.join(peer.key)
     this.#talk.flush(shared) // first, so that the answer is the last word
+    this.#components.accusations.tell(peer.key, shared)
     this.#announcer.tellAll(shared, peer.key)
   }
 
   async #answerManifest(peer: PeerLike, message: ManifestRequestMessage): Promise<void> {
     const record = await this.#record(message.resource)
     if (!record) return
-    const all = (await this.#components.store.statements(record.id))
-      .filter((statement) => statement.firstIndex + statement.hashes.length > message.firstIndex)
+    const { store, quarantine } = this.#components
+    const all = (await store.statements(record.id))
+      .filter(({ firstIndex, hashes }) => firstIndex + hashes.length > message.firstIndex)
+      .filter(({ signer }) => !quarantine.has(signer))
       .sort((a, b) => a.firstIndex - b.firstIndex)
     const statements: Statement[] = []
     let hashCount = 0
@@ -436,7 +488,7 @@ export class Exchange {
       const tellsNothing = statement.hashes.every(
         (hash, offset) => shared.draft.entry(statement.firstIndex + offset)?.hash === hash,
       )
-      if (tellsNothing) continue
+      if (tellsNothing || this.#components.quarantine.has(statement.signer)) continue
       // Our own word comes back only as an echo; a stranger cannot sign it anyway.
       if (!isStatementAuthentic(shared.record.id, statement)) {
         this.#log.warn({ signer: statement.signer }, 'statement with a wrong signature dropped')
@@ -476,7 +528,8 @@ export class Exchange {
     for (;;) {
       const some = this.#unsaved.get(shared)?.splice(0) ?? []
       if (some.length === 0) return
-      await this.#components.store.addStatements(shared.record.id, some)
+      const believed = some.filter(({ signer }) => !this.#components.quarantine.has(signer))
+      await this.#components.store.addStatements(shared.record.id, believed)
     }
   }
 

@@ -62,3 +62,15 @@ export interface PeerRecord {
     readonly availableInMs: number
   }
 }
+
+/** Whose word counts for nothing. */
+export interface QuarantineLike {
+  has(member: AgentKey): boolean
+}
+
+export interface QuarantineControl extends QuarantineLike {
+  /** @param address of its host; null when it is not connected */
+  impose(member: AgentKey, address: string | null): void
+  meet(member: AgentKey, address: string): void
+  on(listener: (member: AgentKey) => void): () => void
+}

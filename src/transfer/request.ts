@@ -60,6 +60,7 @@ export interface TransferNote {
     | 'origin-retry'
     | 'peer-corrupt'
     | 'hash-disputed'
+    | 'peer-lied'
     | 'cache-full'
     | 'held'
   readonly message: string
@@ -79,6 +80,8 @@ export interface TransferResult {
   readonly sources: SourceBytes
   /** Fetched but not in the target: corrupt, cut, duplicate, of an old generation, or beside the ranges that are wanted. */
   readonly wastedBytes: number
+  /** Had from the origin to compare with what neighbours gave. */
+  readonly checkedBytes: number
   readonly durationMs: number
 }
 

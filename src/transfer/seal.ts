@@ -12,14 +12,16 @@ export async function seal(
 ): Promise<void> {
   const { store, self, sha256 } = options
   const { record, draft } = shared
-  if (record.root === null && draft.isComplete) {
+  const manifest = draft.isComplete ? draft.seal() : null
+  // Another root than before: what it rested on turned out to be a lie.
+  if (manifest !== null && record.root !== manifest.root) {
     // What we signed of a single segment is our word for the whole already.
     if (draft.segmentCount > 1) {
       const all = await store.statements(record.id)
       const others = all.filter((statement) => statement.signer !== self)
       await store.replaceStatements(record.id, [...ownStatements(shared, options), ...others])
     }
-    await store.sealManifest(record.id, draft.seal(), { sha256 })
+    await store.sealManifest(record.id, manifest, { sha256 })
   }
   const sealed = await store.resource(record.id)
   if (sealed) {

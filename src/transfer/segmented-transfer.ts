@@ -22,14 +22,16 @@ import type { OriginStream } from '../origin/origin.ts'
 import type { Store } from '../store/store.ts'
 import { chooseSources, type Decision, inFlightCount, type PeerView, type PlanLimits } from '../swarm/source-choice.ts'
 import type { Priority } from '../throttle/priority.ts'
+import type { Accusations } from './accusations.ts'
 import type { Committer } from './commit.ts'
 import type { Exchange } from './exchange.ts'
 import type { OriginFetcher } from './fetch-origin.ts'
 import { fetchFromPeer } from './fetch-peer.ts'
 import { type ClaimedPositions, OriginClaims } from './origin-claims.ts'
-import type { PeerLane, PeerLike, PeerLink, PeerRecord, WanControl } from './ports.ts'
+import type { PeerLane, PeerLike, PeerLink, PeerRecord, QuarantineLike, WanControl } from './ports.ts'
 import { type Delivery, heldNote, type TransferNote } from './request.ts'
 import type { SharedResource } from './shared-resource.ts'
+import type { SpotChecks } from './spot-checks.ts'
 import type { Tally } from './tally.ts'
 import type { Wanted } from './wanted.ts'
 
@@ -45,6 +47,10 @@ export interface SegmentedComponents {
   readonly log: Logger
   readonly committer: Committer
   readonly originFetcher: OriginFetcher | null
+  readonly quarantine: QuarantineLike
+  readonly accusations: Pick<Accusations, 'contradicted'>
+  /** Null: what members vouch for is not checked. */
+  readonly checks: SpotChecks | null
   readonly wan: WanControl | null
   readonly delivery: Delivery
   readonly tally: Tally
@@ -85,6 +91,8 @@ export class SegmentedTransfer {
   readonly #claims: OriginClaims | null
   readonly #tasks = new Set<Promise<void>>()
   readonly #peerLoad = new Map<AgentKey, number>()
+  /** Members on whose word something rests that was delivered. */
+  readonly #believed = new Set<AgentKey>()
   /** Ends all tasks when the transfer ends, however it ends. */
   readonly #stop = new AbortController()
   #inFlightCount = 0
@@ -108,7 +116,10 @@ export class SegmentedTransfer {
     this.#starvedAfterMs = STARVED_MIN_MS + components.random() * STARVED_SPREAD_MS
   }
 
-  /** Resolves when every segment that is wanted is delivered. @throws the reason why that cannot be */
+  /**
+   * Resolves when every segment that is wanted is delivered.
+   * @throws the reason why that cannot be; SHORTHAUL_PEER_LIED when something was delivered that must be had anew
+   */
   async run(): Promise<void> {
     const { signal } = this.#o
     // One listener for each fetch in flight and no more: the default of 10 would warn of a leak that is none.
@@ -133,6 +144,7 @@ export class SegmentedTransfer {
       }
       while (this.#deliveredCount < this.#o.wanted.positions.size) {
         if (this.#failure !== null) throw this.#failure
+        this.throwIfLiedTo()
         const peers = this.#peers()
         for (const decision of this.#plan(peers)) this.#start(decision)
         if (!this.#isHeld) this.#claims?.update()
@@ -145,6 +157,18 @@ export class SegmentedTransfer {
       this.#stop.abort(new ShorthaulError('SHORTHAUL_ABORTED', 'The transfer ended'))
       await this.#o.firstStream?.cancel().catch(() => {})
       await Promise.allSettled(this.#tasks)
+    }
+  }
+
+  /** @throws SHORTHAUL_PEER_LIED when something that was delivered rests on the word of a member in quarantine */
+  throwIfLiedTo(): void {
+    for (const member of this.#believed) {
+      if (!this.#c.quarantine.has(member)) continue
+      throw new ShorthaulError(
+        'SHORTHAUL_PEER_LIED',
+        `Cannot use what ${member.slice(0, 8)} vouched for: the origin does not have it`,
+        { details: { peer: member } },
+      )
     }
   }
 
@@ -392,12 +416,14 @@ export class SegmentedTransfer {
         { lane, book, clock, tally, pool },
         { endpoint: { peer: key, ...peer.lane }, hash: entry.hash, lengthBytes, signal: this.#stop.signal },
       )
-      if (this.#shared.draft.entry(index)?.hash !== entry.hash) {
+      const isOutdated = () => this.#shared.draft.entry(index)?.hash !== entry.hash
+      if (!isOutdated()) await this.#c.committer.commit(index, segment, null)
+      if (isOutdated()) {
         // Disputed, or known better, while it was on its way.
         tally.waste(segment.bytes.byteLength)
         return false
       }
-      await this.#c.committer.commit(index, segment, null)
+      this.#c.checks?.consider(index, entry, segment.bytes)
       pool.give(segment.bytes)
       this.#delivered(index, 'peer')
       return true
@@ -439,15 +465,15 @@ export class SegmentedTransfer {
 
   async #commitFromOrigin(index: number, bytes: Uint8Array): Promise<void> {
     const segment = verifySegment(bytes, null)
-    const known = this.#shared.draft.entry(index)
-    if (known && known.hash !== segment.hash) {
-      this.#c.log.warn({ signer: known.signer, index }, 'the origin contradicts what a member signed')
+    for (const peer of this.#shared.draft.contradictors(index, segment.hash)) {
+      this.#c.log.warn({ signer: peer, index }, 'the origin contradicts what a member signed')
       this.#c.note({
         event: 'note',
         note: 'hash-disputed',
         message: 'A neighbour vouched for bytes that the origin does not have; the origin was believed',
-        ...(known.signer ? { peer: known.signer } : {}),
+        peer,
       })
+      this.#c.accusations.contradicted(peer, `${this.#shared.record.id}/${index}`)
     }
     await this.#c.committer.commit(index, segment, this.#c.committer.state(index, segment.hash))
     this.#c.pool.give(segment.bytes)
@@ -463,6 +489,8 @@ export class SegmentedTransfer {
   #delivered(index: number, source: 'cache' | 'peer' | 'origin'): void {
     this.#deliveredCount++
     this.#lastDeliveryMs = this.#c.clock.monotonicMs()
+    const { signer } = this.#shared.draft.entry(index) ?? { signer: null }
+    if (signer !== null && signer !== this.#o.self) this.#believed.add(signer)
     const bytes = this.#o.wanted.bytesOf(index)
     this.#c.tally.deliver(source, bytes)
     if (source !== 'cache') this.#c.tally.waste(segmentLength(index, this.#shared.draft.lengthBytes) - bytes)

@@ -11,6 +11,7 @@ import type { Store } from '../store/store.ts'
 import { Crowd } from '../swarm/crowd.ts'
 import { Gossip } from '../swarm/gossip.ts'
 import type { Catalog } from './catalog.ts'
+import type { QuarantineLike } from './ports.ts'
 import { SharedResource } from './shared-resource.ts'
 
 /** Resources kept warm for neighbours' questions: at most 32 MiB of bits, usually a few KiB. */
@@ -19,6 +20,7 @@ const MAX_IDLE = 256
 export interface SharedResourcesComponents {
   readonly store: Store
   readonly catalog: Catalog
+  readonly quarantine: QuarantineLike
   readonly self: AgentKey
   readonly clock: Clock
   readonly random: Random
@@ -80,9 +82,11 @@ export class SharedResources {
   }
 
   async #read(record: ResourceRecord): Promise<SharedResource> {
-    const { store, catalog, self, clock, random, originConnections } = this.#components
+    const { store, catalog, quarantine, self, clock, random, originConnections } = this.#components
     const draft = new Draft(record.resource.lengthBytes, self)
-    for (const statement of await store.statements(record.id)) draft.add(statement)
+    for (const statement of await store.statements(record.id)) {
+      if (!quarantine.has(statement.signer)) draft.add(statement)
+    }
     const positions: number[] = []
     const hashes: SegmentHash[] = []
     for (let index = 0; index < draft.segmentCount; index++) {

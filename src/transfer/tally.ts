@@ -11,6 +11,7 @@ export class Tally {
   readonly #clock: Clock
   readonly #bytes = { cache: 0, peer: 0, origin: 0 }
   #wastedBytes = 0
+  #checkedBytes = 0
   /** Ascending in time; a few per second at most. */
   readonly #samples: { atMs: number; bytes: number }[] = []
 
@@ -30,12 +31,21 @@ export class Tally {
     return this.#wastedBytes
   }
 
+  /** Had from the origin to compare with what neighbours gave; in none of the other figures. */
+  get checkedBytes(): number {
+    return this.#checkedBytes
+  }
+
   deliver(source: Source, bytes: number): void {
     this.#bytes[source] += bytes
   }
 
   waste(bytes: number): void {
     this.#wastedBytes += bytes
+  }
+
+  check(bytes: number): void {
+    this.#checkedBytes += bytes
   }
 
   /** What was delivered is thrown away: fetched bytes become waste, cached ones cost nothing. */

@@ -15,13 +15,14 @@ import type { ResourceRecord } from '../store/records.ts'
 import type { Store } from '../store/store.ts'
 import { TokenBucket } from '../throttle/token-bucket.ts'
 import type { Hold } from '../throttle/wan-governor.ts'
+import type { Accusations } from './accusations.ts'
 import { Committer } from './commit.ts'
 import type { Exchange } from './exchange.ts'
 import { OriginFetcher } from './fetch-origin.ts'
 import { fetchStream } from './fetch-stream.ts'
 import { identify, recordOf, resourceOf, signIdentification } from './identify.ts'
 import type { Inquiry } from './inquiry.ts'
-import type { PeerLane, PeerLink, PeerRecord, WanControl } from './ports.ts'
+import type { PeerLane, PeerLink, PeerRecord, QuarantineLike, WanControl } from './ports.ts'
 import {
   type Delivery,
   type FileRange,
@@ -33,6 +34,7 @@ import {
 import { seal } from './seal.ts'
 import { SegmentedTransfer } from './segmented-transfer.ts'
 import type { SharedResource } from './shared-resource.ts'
+import { SpotChecks } from './spot-checks.ts'
 import { Tally } from './tally.ts'
 import { Wanted } from './wanted.ts'
 
@@ -44,6 +46,8 @@ export interface TransfersComponents {
   readonly link: PeerLink | null
   readonly lane: PeerLane | null
   readonly book: PeerRecord
+  readonly quarantine: QuarantineLike
+  readonly accusations: Accusations
   /** Null: nobody governs the WAN. */
   readonly wan: WanControl | null
   readonly pool: SegmentPool
@@ -51,11 +55,14 @@ export interface TransfersComponents {
   readonly self: AgentKey
   readonly clock: Clock
   readonly random: Random
+  /** Says which bytes are checked: nobody may know before. */
+  readonly unpredictable: Random
   readonly log: Logger
 }
 
 export interface TransfersOptions {
-  readonly isAttestedTrusted: boolean
+  /** What the word of a member is worth that it had a segment from the origin: `trust.attested`. */
+  readonly attested: 'accept' | 'spot-check' | 'refuse'
   /** Content below this does not wait for neighbours: waiting costs more than it saves. */
   readonly minClaimBytes: number
 }
@@ -76,6 +83,8 @@ const MAX_GENERATIONS = 4
 const NEIGHBOURS_ANSWER_MS = 150
 /** Without the origin: how long to look for somebody who has it. Covers discovery of an agent that just started. */
 const OFFLINE_PATIENCE_MS = 4000
+/** Each repeat has one member less to believe; a branch of which more lie is not worth asking. */
+const MAX_LIARS = 16
 const PROGRESS_INTERVAL_MS = 200
 const HOLD_LOOK_MS = 250
 
@@ -255,7 +264,7 @@ export class TransferRun {
     const release = store.hold(record.id)
     try {
       await this.#delivery.begin({ resource: record.id, lengthBytes })
-      await this.#fetchSegments(shared, wanted, found)
+      await this.#fetchTruth(shared, wanted, found)
       const declared = wanted.isWhole ? (found.facts?.declaredSha256 ?? null) : null
       const sha256 = await this.#checked(shared, { wanted, declared, found })
       if (wanted.isWhole) await seal(shared, { ...this.#c, sha256 })
@@ -266,6 +275,32 @@ export class TransferRun {
       release()
       exchange.release(shared)
       if (this.#delivery.localPath !== null) await store.forgetLocated(this.#delivery.localPath)
+    }
+  }
+
+  /** Until nothing that was delivered rests on the word of somebody who was found to lie meanwhile. */
+  async #fetchTruth(
+    shared: SharedResource,
+    wanted: Wanted,
+    found: { facts: OriginFacts | null; stream: OriginStream | null; inquiry: Inquiry | null },
+  ): Promise<void> {
+    const { id: resource, resource: generation } = shared.record
+    for (let liars = 0; ; liars++) {
+      try {
+        return await this.#fetchSegments(shared, wanted, { ...found, stream: liars === 0 ? found.stream : null })
+      } catch (error) {
+        if (!isShorthaulError(error, 'SHORTHAUL_PEER_LIED') || liars >= MAX_LIARS) throw error
+        this.#note({
+          event: 'note',
+          note: 'peer-lied',
+          message:
+            'A neighbour vouched for bytes that the origin does not have: what rests on its word is fetched anew',
+          peer: error.details.peer as AgentKey,
+        })
+        this.tally.restart()
+        await this.#delivery.restart()
+        await this.#delivery.begin({ resource, lengthBytes: generation.lengthBytes })
+      }
     }
   }
 
@@ -289,7 +324,9 @@ export class TransferRun {
         )
       : null
     const isShared = shared.record.visibility === 'branch' && this.#request.usePeers
-    await new SegmentedTransfer(
+    const checks =
+      isShared && originFetcher?.canRange && this.#o.attested === 'spot-check' ? this.#checks(shared) : null
+    const transfer = new SegmentedTransfer(
       {
         ...this.#c,
         link: isShared ? this.#c.link : null,
@@ -297,13 +334,14 @@ export class TransferRun {
         log: this.#log,
         committer: new Committer({ ...this.#c, delivery: this.#delivery, log: this.#log, note }, shared, { signal }),
         originFetcher,
+        checks,
         delivery: this.#delivery,
         tally: this.tally,
         note,
       },
       shared,
       {
-        isAttestedTrusted: this.#o.isAttestedTrusted || this.#request.sha256 !== null,
+        isAttestedTrusted: this.#o.attested !== 'refuse' || this.#request.sha256 !== null,
         self: this.#c.self,
         wanted,
         priority: this.#request.priority,
@@ -312,7 +350,25 @@ export class TransferRun {
         patienceMs: OFFLINE_PATIENCE_MS,
         signal,
       },
-    ).run()
+    )
+    await transfer.run()
+    await checks?.settled()
+    transfer.throwIfLiedTo()
+  }
+
+  #checks(shared: SharedResource): SpotChecks {
+    const { link } = this.#c
+    return new SpotChecks(
+      {
+        ...this.#c,
+        log: this.#log,
+        tally: this.tally,
+        memberCount: () => (link?.peers().length ?? 0) + 1,
+        isHeld: () => this.#hold() !== null,
+      },
+      { request: this.#originRequest(), shared },
+      this.#options,
+    )
   }
 
   /** Neighbours that are connected get one short chance to say what they have before content is asked of the origin. */
@@ -360,7 +416,7 @@ export class TransferRun {
       this.tally.restart()
       await this.#delivery.restart()
       await this.#delivery.begin({ resource: shared.record.id, lengthBytes })
-      await this.#fetchSegments(shared, options.wanted, { ...options.found, stream: null })
+      await this.#fetchTruth(shared, options.wanted, { ...options.found, stream: null })
       sha256 = await this.#delivery.digest(lengthBytes)
       if (sha256 === expected) return sha256
     }

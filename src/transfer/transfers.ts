@@ -38,6 +38,7 @@ export class Transfers {
         sha256,
         sources: run.tally.sources,
         wastedBytes: run.tally.wastedBytes,
+        checkedBytes: run.tally.checkedBytes,
         durationMs: Math.round(clock.monotonicMs() - startedAtMs),
       }
     } catch (error) {

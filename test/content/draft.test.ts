@@ -182,6 +182,40 @@ await t.test('a digest of the whole outranks members and ourselves', async (t) =
   }
 })
 
+await t.test('what rests on the word of one member is forgotten with it, and learnt from others', async (t) => {
+  const draft = newDraft(3)
+  draft.add(says(ann, 0, 'a', 'b'))
+  draft.add(says(bob, 2, 'c'))
+  t.same(draft.forget(keyOf(ann)), [0, 1])
+  t.equal(draft.entry(0), undefined)
+  t.equal(draft.entry(2)?.signer, keyOf(bob))
+  t.same(draft.add(says(bob, 0, 'true')), { learnt: [0], disputed: [] })
+  t.same(draft.forget(keyOf(ann)), [])
+})
+
+await t.test('a digest of the whole outlives the member that told of it first', async (t) => {
+  const manifest = createManifest(SEGMENT_BYTES - 1, [hashOf('a')])
+  const draft = newDraft(1)
+  draft.add(says(ann, 0, 'a'))
+  draft.addManifest(manifest, 'declared')
+  t.same(draft.forget(keyOf(ann)), [])
+  t.equal(draft.entry(0)?.trust, 'declared')
+})
+
+await t.test('who signed something else than we had from the origin is known, disputed or not', async (t) => {
+  const draft = newDraft(3)
+  draft.add(says(ann, 0, 'a', 'b'))
+  draft.add(says(bob, 0, 'x', 'b'))
+  t.same(draft.contradictors(0, hashOf('x')), [keyOf(ann)], 'they disagreed: one of them is wrong')
+  t.same(draft.contradictors(0, hashOf('y')), [keyOf(ann), keyOf(bob)])
+  t.same(draft.contradictors(1, hashOf('b')), [])
+  t.same(draft.contradictors(1, hashOf('z')), [keyOf(ann)])
+  draft.dispute(1)
+  t.same(draft.contradictors(1, hashOf('z')), [keyOf(ann)])
+  draft.add(says(self, 2, 'own'))
+  t.same(draft.contradictors(2, hashOf('other')), [], 'our own word is nobody’s lie')
+})
+
 await t.test('a manifest of other content does not enter a draft', async (t) => {
   const refused = { code: 'SHORTHAUL_MANIFEST_INVALID' }
   const draft = newDraft(2)

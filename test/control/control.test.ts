@@ -21,6 +21,7 @@ const RESULT: TransferResult = {
   sha256: 'a'.repeat(64),
   sources: { cache: 0, peer: 0, origin: 5 },
   wastedBytes: 0,
+  checkedBytes: 0,
   durationMs: 1,
 }
 const SHA256 = 'b'.repeat(64)
@@ -57,6 +58,8 @@ class FakeAgent implements ControlledAgent {
   verifyCache = async () => ({})
   unpin = async () => 0
   removeCached = async () => 0
+  quarantine = () => []
+  liftQuarantine = () => 0
   user = { uid: process.geteuid?.() ?? null, name: 'self', isAdmin: true }
   lastJobEventId = () => 0
   canWriteAs = () => true

@@ -10,7 +10,7 @@ import {
 } from '../../src/content/fetcher-state.ts'
 import type { AgentKey, LocationKey, ResourceKey, SegmentHash } from '../../src/content/ids.ts'
 import { idFromBytes } from '../../src/content/ids.ts'
-import { MAX_CONTENT_BYTES, MAX_SEGMENT_COUNT } from '../../src/content/segmentation.ts'
+import { MAX_CONTENT_BYTES, MAX_SEGMENT_COUNT, SEGMENT_BYTES } from '../../src/content/segmentation.ts'
 import { MAX_STATEMENT_HASHES } from '../../src/content/statement.ts'
 import { isShorthaulError } from '../../src/errors.ts'
 import { MAX_MESSAGE_BYTES, MAX_RANGES, MAX_VALIDATOR_BYTES } from '../../src/peers/messages.ts'
@@ -109,6 +109,13 @@ const frame: fc.Arbitrary<Frame> = fc.oneof(
   record({ type: fc.constant('manifest' as const), resource, statements, nextIndex: fc.option(index) }),
   record({ type: fc.constant('claim' as const), resource, states }),
   record({ type: fc.constant('wan' as const), report }),
+  fc.tuple(resource, statement, fc.nat(SEGMENT_BYTES - 1), fc.nat()).map(([key, signed, offset, at]) => ({
+    type: 'accusation' as const,
+    resource: key,
+    statement: signed,
+    index: signed.firstIndex + (at % signed.hashes.length),
+    offset,
+  })),
 )
 
 /** Anything but a frame or a protocol error is a failure of the test. */
@@ -356,4 +363,21 @@ t.test('a report of the WAN says no more than there is to say', async (t) => {
     t.throws(() => decodeFrame(encoded.subarray(0, lengthBytes)), refused, `${lengthBytes} bytes of it`)
   }
   t.throws(() => decodeFrame(Buffer.concat([encoded, Buffer.alloc(1)])), refused, 'a byte more')
+})
+
+await t.test('an accusation is of one position of one statement, and of a byte that a segment has', async (t) => {
+  const [signed] = fc.sample(statement, { numRuns: 1, seed: 1 })
+  const [key] = fc.sample(resource, { numRuns: 1, seed: 1 })
+  if (!signed || !key) throw new Error('nothing generated')
+  const accusation = { type: 'accusation' as const, resource: key, statement: signed, offset: 0 }
+  const after = signed.firstIndex + signed.hashes.length
+  for (const wrong of [
+    { index: after },
+    { index: signed.firstIndex - 1 + (signed.firstIndex === 0 ? after + 1 : 0) },
+    { index: signed.firstIndex, offset: SEGMENT_BYTES },
+  ]) {
+    t.throws(() => decodeFrame(encodeFrame({ ...accusation, ...wrong })), { code: 'SHORTHAUL_PEER_PROTOCOL' })
+  }
+  const bytes = encodeFrame({ ...accusation, index: signed.firstIndex })
+  t.same(decodeFrame(bytes), { ...accusation, index: signed.firstIndex })
 })

@@ -10,10 +10,12 @@ import { seededRandom, systemClock } from '../../src/clock.ts'
 import { type AgentKey, idFromBytes, type SegmentHash } from '../../src/content/ids.ts'
 import { SegmentPool } from '../../src/content/segment-pool.ts'
 import { ShorthaulError } from '../../src/errors.ts'
-import type { Origins } from '../../src/origin/origins.ts'
+import type { Origin } from '../../src/origin/origin.ts'
 import type { Message } from '../../src/peers/messages.ts'
 import { PeerBook } from '../../src/peers/peer-book.ts'
+import { Quarantine } from '../../src/peers/quarantine.ts'
 import { Store } from '../../src/store/store.ts'
+import { Accusations } from '../../src/transfer/accusations.ts'
 import { Catalog } from '../../src/transfer/catalog.ts'
 import { Exchange } from '../../src/transfer/exchange.ts'
 import { PartFile } from '../../src/transfer/part-file.ts'
@@ -38,10 +40,17 @@ type Listener = (peer: PeerLike, extra: never) => void
 export class FakeBranch {
   readonly agents = new Map<AgentKey, FakeAgent>()
   readonly messages: { from: AgentKey; to: AgentKey; message: Message }[] = []
+  onMessage: (sent: { from: AgentKey; to: AgentKey; message: Message }) => void = () => {}
 
   async add(
     dir: string,
-    options: { maxBytes?: number; isAttestedTrusted?: boolean; keySeed?: number; wan?: WanControl } = {},
+    options: {
+      maxBytes?: number
+      origin?: Origin
+      attested?: 'accept' | 'spot-check' | 'refuse'
+      keySeed?: number
+      wan?: WanControl
+    } = {},
   ): Promise<FakeAgent> {
     const agent = await FakeAgent.open(this, { dir, seed: options.keySeed ?? this.agents.size + 1, ...options })
     for (const other of this.agents.values()) {
@@ -69,8 +78,12 @@ export class FakeBranch {
 export class FakeAgent implements PeerLink, PeerLane {
   readonly key: AgentKey
   readonly store: Store
-  readonly origins: Origins
-  readonly book = new PeerBook({ clock: systemClock })
+  readonly origin: Origin
+  readonly quarantine: Quarantine
+  readonly accusations: Accusations
+  readonly book: PeerBook
+  /** Asked of the origin because somebody was accused. */
+  lookedBytes = 0
   readonly faults: AgentFaults = {}
   readonly transfers: Transfers
   readonly exchange: Exchange
@@ -83,9 +96,10 @@ export class FakeAgent implements PeerLink, PeerLane {
     parts: {
       dir: string
       store: Store
-      origins: Origins
+      origin: Origin
       seed: number
-      isAttestedTrusted: boolean
+      attested: 'accept' | 'spot-check' | 'refuse'
+      quarantine: Quarantine
       wan: WanControl | null
     },
   ) {
@@ -94,9 +108,21 @@ export class FakeAgent implements PeerLink, PeerLane {
     this.#branch = branch
     this.dir = parts.dir
     this.store = parts.store
-    this.origins = parts.origins
+    this.origin = parts.origin
+    this.quarantine = parts.quarantine
+    this.book = new PeerBook({ clock: systemClock, quarantine: this.quarantine })
     const random = seededRandom(parts.seed)
-    const common = { store: this.store, link: this, keyPair, self: this.key, clock: systemClock, random, log }
+    const { quarantine, origin } = parts
+    const base = { store: this.store, link: this, quarantine, self: this.key, clock: systemClock, random, log }
+    this.accusations = new Accusations({
+      ...base,
+      origin,
+      lane: this,
+      onOriginBytes: (bytes) => {
+        this.lookedBytes += bytes
+      },
+    })
+    const common = { ...base, keyPair, accusations: this.accusations }
     this.exchange = new Exchange(
       { ...common, catalog: new Catalog(WIRE_KEY) },
       { originConnections: 4, minClaimBytes: 256 * 1024 },
@@ -104,28 +130,41 @@ export class FakeAgent implements PeerLink, PeerLane {
     this.transfers = new Transfers(
       {
         ...common,
-        origin: this.origins,
+        origin,
         exchange: this.exchange,
         lane: this,
+        unpredictable: random,
         wan: parts.wan,
         book: this.book,
         pool: new SegmentPool(),
       },
-      { isAttestedTrusted: parts.isAttestedTrusted, minClaimBytes: 256 * 1024 },
+      { attested: parts.attested, minClaimBytes: 256 * 1024 },
     )
   }
 
   static async open(
     branch: FakeBranch,
-    options: { dir: string; seed: number; maxBytes?: number; isAttestedTrusted?: boolean; wan?: WanControl },
+    options: {
+      dir: string
+      seed: number
+      maxBytes?: number
+      origin?: Origin
+      attested?: 'accept' | 'spot-check' | 'refuse'
+      wan?: WanControl
+    },
   ): Promise<FakeAgent> {
-    const { dir, seed, maxBytes = 2 ** 30, isAttestedTrusted = true, wan = null } = options
+    const { dir, seed, maxBytes = 2 ** 30, attested = 'accept', wan = null } = options
     await mkdir(dir, { recursive: true })
     const store = await Store.open(
       { clock: systemClock, log },
       { dataDir: join(dir, 'data'), maxBytes, minFreeBytes: 0, maxAgeMs: null },
     )
-    return new FakeAgent(branch, { dir, store, origins: await openOrigins(), seed, isAttestedTrusted, wan })
+    const quarantine = await Quarantine.open(
+      { clock: systemClock, log },
+      { path: join(dir, 'quarantine.json'), hasRoster: false },
+    )
+    const origin = options.origin ?? (await openOrigins())
+    return new FakeAgent(branch, { dir, store, origin, seed, attested, wan, quarantine })
   }
 
   get asPeer(): PeerLike {
@@ -171,9 +210,24 @@ export class FakeAgent implements PeerLink, PeerLane {
     return { ...result, path, notes }
   }
 
+  /** What was sent to it has been handled, or waits for something else than this process. */
+  async idle(): Promise<void> {
+    for (let round = 0; round < 20; round++) {
+      await this.store.stat()
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+  }
+
+  /** As the next run of the agent finds it. */
+  reopenQuarantine(): Promise<Quarantine> {
+    return Quarantine.open({ clock: systemClock, log }, { path: join(this.dir, 'quarantine.json'), hasRoster: false })
+  }
+
   async close(): Promise<void> {
     await this.exchange.close()
-    await this.origins.close()
+    await this.accusations.close()
+    await this.quarantine.close()
+    await this.origin.close()
     await this.store.close()
   }
 
@@ -186,7 +240,9 @@ export class FakeAgent implements PeerLink, PeerLane {
   send(peer: AgentKey, message: Message): boolean {
     const to = this.#branch.agents.get(peer)
     if (!to || !this.#branch.agents.has(this.key)) return false
-    this.#branch.messages.push({ from: this.key, to: peer, message })
+    const sent = { from: this.key, to: peer, message }
+    this.#branch.messages.push(sent)
+    this.#branch.onMessage(sent)
     setImmediate(() => {
       if (this.#branch.agents.has(this.key)) to.emit('message', this.asPeer, message as never)
     })
@@ -225,9 +281,10 @@ export class FakeAgent implements PeerLink, PeerLane {
       throw new ShorthaulError('SHORTHAUL_PEER_UNREACHABLE', 'Cannot reach the peer', { details: { receivedBytes: 0 } })
     }
     const segment = await server.store.read(hash, { signal: options.signal, expectVisibility: 'branch' })
-    if (!segment)
+    const evidence = segment ? null : server.accusations.evidence(hash)
+    if (!segment && !evidence)
       throw new ShorthaulError('SHORTHAUL_PEER_MISSING', 'Cannot find the segment', { details: { receivedBytes: 0 } })
-    options.into.set(segment.bytes)
+    options.into.set(segment?.bytes ?? evidence ?? [])
     if (server.faults.isLying) options.into[0] = (options.into[0] ?? 0) ^ 1
   }
 }

@@ -8,9 +8,12 @@ import type { FetcherState } from '../../src/content/fetcher-state.ts'
 import { type AgentKey, idFromBytes, type ResourceKey, type SegmentHash } from '../../src/content/ids.ts'
 import { identificationPayload, resourceId } from '../../src/content/resource.ts'
 import { SIGNATURE_BYTES, type Statement, signStatement } from '../../src/content/statement.ts'
+import type { Origin } from '../../src/origin/origin.ts'
 import type { Message } from '../../src/peers/messages.ts'
+import { Quarantine } from '../../src/peers/quarantine.ts'
 import type { ResourceRecord } from '../../src/store/records.ts'
 import { Store } from '../../src/store/store.ts'
+import { Accusations } from '../../src/transfer/accusations.ts'
 import { Catalog } from '../../src/transfer/catalog.ts'
 import { Exchange } from '../../src/transfer/exchange.ts'
 import type { PeerLike, PeerLink } from '../../src/transfer/ports.ts'
@@ -24,6 +27,23 @@ type Listener = (peer: PeerLike, extra: never) => void
 const pairs = [11, 12, 13].map((seed) => hypercore.keyPair(Buffer.alloc(32, seed)))
 const keyOf = (pair: { publicKey: Uint8Array }) => idFromBytes<AgentKey>(pair.publicKey)
 const hashOf = (text: string): SegmentHash => hashSegment(Buffer.from(text))
+
+/** As after a commit: by the statement that is given, by what is known, else by our own word. */
+function hold(exchange: Exchange, shared: SharedResource, index: number, statement: Statement | null = null): void {
+  if (statement !== null) shared.draft.add(statement)
+  if (shared.draft.entry(index) === undefined) {
+    shared.draft.add(signStatement(keyPair, shared.record.id, index, [hashOf(`${index}`)]))
+  }
+  const hash = shared.draft.entry(index)?.hash
+  if (hash !== undefined) exchange.committed(shared, { index, hash }, statement)
+}
+
+/** Nothing in this file asks an origin. */
+const noOrigin: Origin = {
+  probe: () => Promise.reject(new Error('asked')),
+  open: () => Promise.reject(new Error('asked')),
+  close: async () => {},
+}
 
 /** A control session whose other end is the test. */
 class Wire implements PeerLink {
@@ -91,12 +111,20 @@ async function setUp(t: Test, about: ResourceRecord = record('a')) {
     child: () => watched,
     warn: (_: unknown, text: string) => warnings.push(text),
   } as unknown as typeof log
+  const quarantine = await Quarantine.open(
+    { clock, log },
+    { path: join(t.testdirName, 'quarantine.json'), hasRoster: false },
+  )
+  const base = { store, link: wire, quarantine, self: keyOf(keyPair), clock, random: seededRandom(1), log: watched }
+  const accusations = new Accusations({ ...base, origin: noOrigin, lane: null, onOriginBytes: () => {} })
   const exchange = new Exchange(
-    { store, catalog, link: wire, keyPair, self: keyOf(keyPair), clock, random: seededRandom(1), log: watched },
+    { ...base, catalog, keyPair, accusations },
     { originConnections: 4, minClaimBytes: 256 * 1024 },
   )
   close = async () => {
     await exchange.close()
+    await accusations.close()
+    await quarantine.close()
     await store.close()
   }
   const key = catalog.resourceKey(about)
@@ -351,7 +379,7 @@ void t.test('an interest in a resource', async (t) => {
       ],
     )
     const shared = await exchange.acquire(about)
-    exchange.committed(shared, 3, null)
+    hold(exchange, shared, 3)
     t.same(wire.of('have').at(-1)?.ranges, [{ start: 3, end: 4 }], 'and news follow by themselves')
     wire.receive(peer, { type: 'interest', location: null, resource: key, isWanted: true })
     await idle()
@@ -368,7 +396,7 @@ void t.test('an interest in a resource', async (t) => {
       await idle()
     }
     const before = wire.of('have').length
-    exchange.committed(shared, 3, null)
+    hold(exchange, shared, 3)
     t.equal(wire.of('have').length, before)
     exchange.release(shared)
   })
@@ -398,7 +426,7 @@ void t.test('an interest in a resource', async (t) => {
     await idle()
     wire.sent.length = 0
     for (const index of [2, 3]) {
-      exchange.committed(shared, index, null)
+      hold(exchange, shared, index)
       clock.advance(1000)
     }
     t.same(
@@ -451,7 +479,7 @@ void t.test('what others fetch', async (t) => {
   await t.test('comes from one that wants to hear of what we get', async (t) => {
     const { about, wire, key, exchange, idle, join } = await setUp(t)
     const shared = await exchange.acquire(about)
-    exchange.committed(shared, 3, null)
+    hold(exchange, shared, 3)
     const [peer, done] = [join(0), join(1)]
     wire.sent.length = 0
     wire.receive(peer, claimOf(peer, key))
@@ -461,7 +489,7 @@ void t.test('what others fetch', async (t) => {
       wire.sent.filter(({ message }) => message.type === 'have').map(({ to }) => to),
       [peer.key],
     )
-    exchange.committed(shared, 4, null)
+    hold(exchange, shared, 4)
     t.same(wire.of('have').at(-1)?.ranges, [{ start: 4, end: 5 }])
     exchange.release(shared)
   })
@@ -547,7 +575,7 @@ void t.test('nothing private is told, whatever is asked', async (t) => {
   wire.receive(peer, { type: 'interest', location, resource: key, isWanted: true })
   wire.receive(peer, { type: 'manifest-request', resource: key, firstIndex: 0 })
   await idle()
-  exchange.committed(shared, 0, state(0, 0, 'a'))
+  hold(exchange, shared, 0, state(0, 0, 'a'))
   exchange.release(shared)
   await idle()
   t.same(
@@ -576,7 +604,7 @@ void t.test('what became private is told no longer', async (t) => {
   await store.putResource(nowPrivate)
   t.equal(await ask(), 0)
   const shared = await exchange.acquire(nowPrivate)
-  exchange.committed(shared, 1, state(0, 1, 'b'))
+  hold(exchange, shared, 1, state(0, 1, 'b'))
   exchange.release(shared)
   t.same(wire.sent, [])
 })

@@ -378,7 +378,7 @@ void t.test('with neighbours', async (t) => {
     const { branch, origin, dir } = await setUp(t)
     const url = origin.serve('/a', { seed: 27, lengthBytes: SIZE })
     const one = await branch.add(dir('1'))
-    const strict = await branch.add(dir('2'), { isAttestedTrusted: false })
+    const strict = await branch.add(dir('2'), { attested: 'refuse' })
     await one.fetch(url)
     t.same((await strict.fetch(url)).sources, { cache: 0, peer: 0, origin: SIZE })
     t.same((await strict.fetch(url, { name: 'again' })).sources, { cache: SIZE, peer: 0, origin: 0 })
