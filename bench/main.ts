@@ -16,6 +16,7 @@ import { foreground, foregroundMany } from './scenarios/foreground.ts'
 import { foregroundServing } from './scenarios/foreground-serving.ts'
 import { foregroundWeb } from './scenarios/foreground-web.ts'
 import { hash } from './scenarios/hash.ts'
+import { liar } from './scenarios/liar.ts'
 import { memory } from './scenarios/memory.ts'
 import { sim } from './scenarios/sim.ts'
 import { smallFiles } from './scenarios/small-files.ts'
@@ -24,7 +25,7 @@ import { index, jobs, lane } from './scenarios/standalone.ts'
 import { warm } from './scenarios/warm.ts'
 
 const ABOUT_FOREGROUND = [foreground, foregroundMany, foregroundWeb, foregroundServing]
-const OF_PARTS = [sim, index, hash, lane, jobs]
+const OF_PARTS = [sim, index, hash, lane, jobs, liar]
 const SCENARIOS: readonly Scenario[] = [
   solo,
   warm,

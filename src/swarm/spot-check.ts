@@ -9,8 +9,8 @@ import type { ByteRange } from '../content/segmentation.ts'
 
 /** Many small samples find a lie sooner than few large ones; a request costs some 400 bytes whatever it asks for. */
 export const SPOT_CHECK_BYTES = 4096
-/** Leaves room for heads below the promised hundredth. */
-const BUDGET_RATIO = 0.008
+/** Leaves room, below the promised hundredth, for heads and for those who look into an accusation. */
+const BUDGET_RATIO = 0.006
 
 /**
  * Chance in [0, 1] with which one member checks a segment that it had from another.
