@@ -107,6 +107,9 @@ export class FileOrigin implements Origin {
       selection: '',
       freshUntilMs: nowMs, // nothing promises that the file stays as it is
       declaredSha256: null,
+      declaredConflict: null,
+      manifestUrl: null,
+      isTlsOnly: true,
       degradations: validator === null ? ['no-validator'] : [],
     }
     return { lengthBytes, mtimeNs, facts }

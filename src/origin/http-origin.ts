@@ -8,7 +8,8 @@ import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
 import { redactUrl, ShorthaulError, systemCode } from '../errors.ts'
 import type { Priority } from '../throttle/priority.ts'
-import { parseReprDigest, WANT_REPR_DIGEST } from './digest-fields.ts'
+import { judgeDeclarations } from './declarations.ts'
+import { WANT_REPR_DIGEST } from './digest-fields.ts'
 import { HeadMemory } from './head-memory.ts'
 import { type Answer, type Expected, judgeAnswer } from './http-answer.ts'
 import { type Chain, type ChainRequest, followChain } from './http-chain.ts'
@@ -19,7 +20,7 @@ import type { Netrc } from './netrc.ts'
 import type { Degradation, OpenOptions, Origin, OriginFacts, OriginRequest, OriginStream } from './origin.ts'
 import { parseProxyChoice } from './proxy.ts'
 import { parseUserFields, type UserFields } from './request-fields.ts'
-import { contentCoding, listField, singleField } from './response-fields.ts'
+import { singleField } from './response-fields.ts'
 import { judgeSharing } from './sharing.ts'
 import { findValidator, ifRangeValue } from './validators.ts'
 
@@ -183,14 +184,14 @@ export class HttpOrigin implements Origin {
   #facts(
     chain: Chain,
     about: {
-      readonly ask: { readonly user: UserFields }
+      readonly ask: { readonly url: URL; readonly user: UserFields }
       readonly answer: Answer
       readonly expected: Expected | null
       readonly degradations: readonly Degradation[]
     },
   ): OriginFacts {
-    const { fields } = chain.response
-    const { answer, expected } = about
+    const { status, fields } = chain.response
+    const { answer, ask, expected } = about
     const nowMs = this.#clock.nowMs()
     const found = findValidator(fields, answer.lengthBytes)
     // A 206 may leave out fields that If-Range already settled; the answer was checked against what was expected.
@@ -201,7 +202,7 @@ export class HttpOrigin implements Origin {
     if (proven === null) for (const each of found.degradations) degradations.add(each)
     const sharing = judgeSharing(fields, {
       url: chain.url,
-      user: about.ask.user,
+      user: ask.user,
       privateReason: chain.privateReason,
       nowMs,
     })
@@ -213,10 +214,8 @@ export class HttpOrigin implements Origin {
       lengthBytes: answer.lengthBytes,
       validator: proven ?? found.validator,
       acceptsRanges: answer.acceptsRanges,
-      // Over plain http a digest is no better than the bytes: whoever changes the one changes the other. And it covers
-      // the representation before transfer but with its content coding, so it means the content for identity only.
-      declaredSha256:
-        chain.isTlsOnly && contentCoding(fields) === null ? parseReprDigest(listField(fields, 'repr-digest')) : null,
+      ...judgeDeclarations({ status, fields, askedUrl: ask.url, url: chain.url }),
+      isTlsOnly: chain.isTlsOnly,
       degradations: [...degradations],
     }
   }

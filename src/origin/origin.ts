@@ -46,8 +46,14 @@ export interface OriginFacts {
   readonly selection: string
   /** Wall clock until when the answer is fresh; the time of the answer when it must be revalidated. */
   readonly freshUntilMs: number
-  /** Lower-case hex SHA-256 of the whole content that the origin declared (Repr-Digest), if any. */
+  /** Lower-case hex SHA-256 of the whole content that the origin declared, if any; declarations.ts says how. */
   readonly declaredSha256: string | null
+  /** Declarations that contradict each other, in words for the user: then none of them is above. Null: none do. */
+  readonly declaredConflict: string | null
+  /** Where the origin says that a manifest of the content is (docs/manifest.md); never at another origin. Null: nowhere. */
+  readonly manifestUrl: string | null
+  /** False when anybody on the line could have changed the bytes and what is declared of them. */
+  readonly isTlsOnly: boolean
   readonly degradations: readonly Degradation[]
 }
 

@@ -62,6 +62,8 @@ export interface TransferNote {
     | 'hash-disputed'
     | 'cache-full'
     | 'held'
+    /** What the origin declares came over plain http. */
+    | 'declared-in-clear'
   readonly message: string
   readonly peer?: AgentKey
 }

@@ -161,6 +161,7 @@ export class TransferRun {
       if (facts.privateReason !== null) {
         this.#note({ event: 'note', note: 'private', message: `Not shared with the branch: ${facts.privateReason}` })
       }
+      this.#heedDeclared(facts)
       const resource = resourceOf(url, facts)
       if (!resource) {
         const { lengthBytes } = facts
@@ -172,6 +173,23 @@ export class TransferRun {
     } finally {
       await stream?.cancel()
     }
+  }
+
+  /** No content satisfies two declarations that differ. @throws SHORTHAUL_DIGEST_MISMATCH unless the user said what is right */
+  #heedDeclared({ declaredConflict, declaredSha256, isTlsOnly }: OriginFacts): void {
+    if (this.#request.sha256 !== null || this.#ranges() !== null) return
+    if (declaredConflict !== null) {
+      throw new ShorthaulError(
+        'SHORTHAUL_DIGEST_MISMATCH',
+        `Cannot accept the content: the origin contradicts itself about its SHA-256 (${declaredConflict}), expected one`,
+      )
+    }
+    if (declaredSha256 === null || isTlsOnly) return
+    this.#note({
+      event: 'note',
+      note: 'declared-in-clear',
+      message: 'The origin declares its SHA-256 over plain http: worth no more than the line it comes over',
+    })
   }
 
   /** Identification is retried like any other request to the origin: a passing fault must not end a fetch. */
