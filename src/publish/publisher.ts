@@ -49,7 +49,7 @@ const OWN_FILE = /\.shorthaul-(?:part|manifest)$|^\..*\.shorthaul-manifest\..*\.
 /** @throws SHORTHAUL_ORIGIN_NOT_FOUND, SHORTHAUL_ORIGIN_REFUSED: a directory that cannot be read ends it */
 export async function planPublishing(directory: string, options: PublishOptions): Promise<Plan> {
   const root = await guard(directory, () => realpath(directory))
-  const out = options.out === null ? null : await realpathOf(options.out)
+  const { out } = options
   const files: PublishedFile[] = []
   const skippedLinks: string[] = []
   const orphans: string[] = []
@@ -66,7 +66,7 @@ export async function planPublishing(directory: string, options: PublishOptions)
       const own = join(path, entry.name)
       const name = relative(root, own)
       if (entry.isDirectory()) {
-        if (own !== out) below.push(own)
+        below.push(own)
       } else if (OWN_FILE.test(entry.name)) {
         const of = entry.name.slice(0, -PUBLISHED_MANIFEST_SUFFIX.length)
         if (out === null && entry.name.endsWith(PUBLISHED_MANIFEST_SUFFIX) && !names.has(of)) orphans.push(name)
@@ -142,11 +142,6 @@ async function fileWithin(root: string, link: string): Promise<string | null> {
   const way = relative(root, real)
   const isInside = way !== '..' && !way.startsWith(`..${sep}`) && !isAbsolute(way)
   return isInside && found.isFile() ? real : null
-}
-
-/** Also of what is not there yet: then as it stands. */
-async function realpathOf(path: string): Promise<string> {
-  return realpath(path).catch(() => path)
 }
 
 async function guard<T>(path: string, action: () => Promise<T>): Promise<T> {

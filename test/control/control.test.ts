@@ -21,6 +21,7 @@ const RESULT: TransferResult = {
   sha256: 'a'.repeat(64),
   sources: { cache: 0, peer: 0, origin: 5 },
   wastedBytes: 0,
+  trust: 'origin',
   durationMs: 1,
 }
 const SHA256 = 'b'.repeat(64)
