@@ -93,6 +93,31 @@ void t.test('a member that forges on the way is found by its first bytes', async
   t.equal(result.trust, 'declared')
 })
 
+void t.test('nothing is taken from a neighbour before the manifest is known', async (t) => {
+  const { branch, origin, dir } = await setUp(t)
+  const truth = bytesOf(15)
+  const url = publish(origin, truth)
+  const [one, reader] = [await branch.add(dir('1')), await branch.add(dir('2'))]
+  await one.fetch(url)
+  let served = 0
+  one.faults.onServe = () => {
+    served++
+  }
+  let servedBefore = -1
+  const respond = async (_request: IncomingMessage, response: ServerResponse) => {
+    // It comes late: all that the neighbour has to say of its segments has been heard.
+    const isTold = () => branch.messages.some(({ message, to }) => message.type === 'manifest' && to === reader.key)
+    for (let turns = 0; turns < 200 || !isTold(); turns++) await new Promise((resolve) => setImmediate(resolve))
+    servedBefore = served
+    response.end(publishedOf(truth))
+  }
+  origin.behave(MANIFEST, { respond: (request, response) => void respond(request, response) })
+  const result = await reader.fetch(url)
+  t.match(result, { trust: 'declared', sources: { peer: SIZE } })
+  t.equal(servedBefore, 0)
+  t.equal(served, 8)
+})
+
 void t.test('what the origin declares is taken from neighbours also where their word is refused', async (t) => {
   const { branch, origin, dir } = await setUp(t)
   const truth = bytesOf(3)
@@ -110,8 +135,10 @@ void t.test('who has it by a manifest passes on who signed it, for those who can
   const truth = bytesOf(4)
   const url = publish(origin, truth)
   const [first, second, third] = [await branch.add(dir('1')), await branch.add(dir('2')), await branch.add(dir('3'))]
+  // The second knows the manifest before anybody has signed anything but its own segment.
+  await second.fetch(url, { ranges: [{ startBytes: 0, endBytes: 1 }], name: 'part' })
   await first.fetch(url)
-  t.equal((await second.fetch(url)).sources.peer, SIZE)
+  t.equal((await second.fetch(url)).sources.peer, SIZE - SEGMENT_BYTES)
   branch.drop(first)
   const result = await third.fetch(url, { useOrigin: false })
   t.ok(isFile(result.path, truth), 'the bytes are right')
@@ -143,6 +170,18 @@ void t.test(
     t.equal(pinned && (await one.exchange.trustOf(pinned)), 'pinned')
   },
 )
+
+void t.test('an agent that starts again knows the segments that were declared', async (t) => {
+  const { branch, origin, dir } = await setUp(t)
+  const url = publish(origin, bytesOf(14))
+  const [one] = [await branch.add(dir('1'), { keySeed: 9 }), await branch.add(dir('2'))]
+  await one.fetch(url)
+  branch.drop(one)
+  await one.close()
+  const again = await branch.add(dir('1'), { keySeed: 9 })
+  t.match(await again.fetch(url, { name: 'again' }), { trust: 'declared', sources: { cache: SIZE } })
+  t.equal(origin.requests(MANIFEST).length, 1)
+})
 
 void t.test('without a manifest the result says whose word it rests on', async (t) => {
   const { branch, origin, dir } = await setUp(t)
