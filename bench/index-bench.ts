@@ -73,6 +73,8 @@ async function make(dataDir: string): Promise<void> {
     finalUrl: resource.url,
     root: null,
     sha256: null,
+    pinnedSha256: null,
+    declaredSha256: null,
     identification: null,
   } as const
   await store.putResource({ ...facts, id, resource, createdAtMs: 1, lastUsedAtMs: 1, isPinned: false })

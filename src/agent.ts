@@ -42,6 +42,7 @@ import { Catalog } from './transfer/catalog.ts'
 import { DeferredLink } from './transfer/deferred-link.ts'
 import { Exchange } from './transfer/exchange.ts'
 import type { Delivery, TransferEvent, TransferRequest, TransferResult } from './transfer/request.ts'
+import type { ShownTrust } from './transfer/shown-trust.ts'
 import { Transfers } from './transfer/transfers.ts'
 import { talkOfWan } from './transfer/wan-talk.ts'
 import { AGENT_VERSION } from './version.ts'
@@ -124,6 +125,8 @@ export interface CacheEntry {
   readonly bytes: number
   readonly cachedBytes: number
   readonly sha256: string | null
+  /** How what is cached of it is known. */
+  readonly trust: ShownTrust
   readonly visibility: 'branch' | 'private'
   readonly isPinned: boolean
   readonly lastUsedAtMs: number
@@ -488,6 +491,7 @@ export class Agent {
         bytes: record.resource.lengthBytes,
         cachedBytes: await exchange.heldBytes(record),
         sha256: record.sha256,
+        trust: await exchange.trustOf(record),
         visibility: record.visibility,
         isPinned: record.isPinned,
         lastUsedAtMs: record.lastUsedAtMs,

@@ -144,8 +144,8 @@ export const ERROR_TABLE = {
   SHORTHAUL_MANIFEST_INVALID: entry(
     EXIT.verification,
     false,
-    'A manifest or a statement cannot be decoded, breaks a limit or has a wrong signature.',
-    'Nothing: it is dropped; the log names the sender.',
+    'A manifest or a statement cannot be decoded, breaks a limit or has a wrong signature; or a published file has none.',
+    'Of a neighbour: nothing, it is dropped, and the log names the sender. Of a published file: run `shorthaul publish`.',
   ),
   // Local
   SHORTHAUL_TARGET_UNWRITABLE: entry(

@@ -35,3 +35,4 @@ export type {
   TransferRequest,
   TransferResult,
 } from './transfer/request.ts'
+export type { ShownTrust } from './transfer/shown-trust.ts'

@@ -70,11 +70,12 @@ async function list(cache: CacheControl, { output }: Run): Promise<void> {
 
 export function formatEntries(entries: readonly CacheEntry[]): string {
   return formatTable([
-    ['LAST USED', 'SIZE', 'CACHED', 'VISIBILITY', 'PINNED', 'URL'],
+    ['LAST USED', 'SIZE', 'CACHED', 'TRUST', 'VISIBILITY', 'PINNED', 'URL'],
     ...entries.map((entry) => [
       `${new Date(entry.lastUsedAtMs).toISOString().slice(0, 16).replace('T', ' ')}Z`,
       formatBytes(entry.bytes),
       formatCached(entry),
+      entry.trust,
       entry.visibility,
       entry.isPinned ? 'yes' : 'no',
       redactUrl(entry.url),

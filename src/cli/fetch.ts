@@ -135,7 +135,7 @@ function show(event: TransferEvent, run: Run & { readonly url: string }): void {
 function report(result: TransferResult, where: { output: Output; url: string; path: string }): void {
   const { output, url, path } = where
   output.json({ event: 'done', url, path, ...result })
-  output.remark(`${path}: ${formatMoved(result)}`)
+  output.remark(`${path}: ${formatMoved(result)}, ${result.trust}`)
 }
 
 function formatMoved({ bytes, durationMs, sources }: Pick<TransferResult, 'bytes' | 'durationMs' | 'sources'>): string {

@@ -31,20 +31,21 @@ export function createOutput(options: { readonly isJson: boolean }): Output {
  * Prints the failure in the form that was asked for.
  * @param options.url which of several fetches failed
  * @param options.job which of several jobs, as the caller named it
+ * @param options.file which of several local files
  * @returns the exit code that the CLI contract gives it
  */
 export function reportError(
   error: unknown,
-  options: { readonly isJson: boolean; readonly url?: string; readonly job?: string },
+  options: { readonly isJson: boolean; readonly url?: string; readonly job?: string; readonly file?: string },
 ): ExitCode {
-  const { url, job } = options
+  const { url, job, file } = options
   const known = isShorthaulError(error) ? error : null
   const message = error instanceof Error ? error.message : String(error)
   const code = known?.code ?? 'SHORTHAUL_BUG'
   const exit = known?.exit ?? EXIT.local
   if (options.isJson) {
     const retryable = known?.retryable ?? false
-    process.stdout.write(`${JSON.stringify({ event: 'error', url, job, code, message, retryable, exit })}\n`)
+    process.stdout.write(`${JSON.stringify({ event: 'error', url, job, file, code, message, retryable, exit })}\n`)
   } else {
     process.stderr.write(`shorthaul: ${url === undefined ? '' : `${redactUrl(url)}: `}${message} (${code})\n`)
   }

@@ -11,6 +11,7 @@ import type { GlobalOptions } from './context.ts'
 import type { DoctorOptions } from './doctor.ts'
 import type { FetchOptions } from './fetch-orders.ts'
 import { addJob } from './job/register.ts'
+import type { PublishVerbOptions } from './publish.ts'
 
 export function createProgram(): Command {
   const program = new Command('shorthaul')
@@ -33,6 +34,7 @@ export function createProgram(): Command {
   addPeers(program)
   addQuarantine(program)
   addCache(program)
+  addPublish(program)
   addBranch(program)
   addConfig(program)
   addDoctor(program)
@@ -189,6 +191,20 @@ function addCache(program: Command): void {
         await changeVerb(verb, url, command.optsWithGlobals<GlobalOptions>())
       })
   }
+}
+
+function addPublish(program: Command): void {
+  program
+    .command('publish')
+    .description('Write a manifest beside each file of a directory, so that agents know every segment before it comes')
+    .argument('<directory>', 'what a web server serves; links that lead out of it are left out')
+    .option('--out <dir>', 'write the manifests into a tree of their own instead')
+    .option('--force', 'hash everything, also what has the size and time of its manifest')
+    .option('--check', 'write nothing: hash everything, and exit with 5 when a manifest is missing or of other bytes')
+    .action(async (directory: string, _options: unknown, command: Command) => {
+      const { publishVerb } = await import('./publish.ts')
+      await publishVerb(directory, command.optsWithGlobals<PublishVerbOptions>())
+    })
 }
 
 function addBranch(program: Command): void {

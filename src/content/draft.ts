@@ -22,7 +22,7 @@ export type Trust = 'attested' | 'declared' | 'pinned'
 export interface DraftEntry {
   readonly hash: SegmentHash
   readonly trust: Trust
-  /** Who signed it, first come first; null when a digest of the whole vouches for it. */
+  /** Who signed it, first come first; null when a digest of the whole vouches for it and nobody's word is known. */
   readonly signer: AgentKey | null
 }
 
@@ -59,7 +59,7 @@ export class Draft {
 
   /**
    * Enters an authentic statement; the caller has checked its signature.
-   * @returns positions that became known, and positions that became disputed by it
+   * @returns positions that became known, or whose first signer did, and positions that became disputed by it
    */
   add(statement: Statement): { readonly learnt: number[]; readonly disputed: number[] } {
     const learnt: number[] = []
@@ -78,6 +78,10 @@ export class Draft {
       } else if (known === undefined) {
         if (this.#disputed.has(index)) continue
         this.#entries.set(index, { hash, trust: 'attested', signer: statement.signer })
+        learnt.push(index)
+      } else if (known.hash === hash && known.signer === null) {
+        // A digest vouches for it here; others, who do not have that, need the word of somebody.
+        this.#entries.set(index, { ...known, signer: statement.signer })
         learnt.push(index)
       } else if (known.hash !== hash && known.trust === 'attested' && known.signer !== this.#self) {
         this.#entries.delete(index)
@@ -100,8 +104,25 @@ export class Draft {
       )
     }
     for (const [index, hash] of manifest.hashes.entries()) {
+      const known = this.#entries.get(index)
       this.#disputed.delete(index)
-      this.#entries.set(index, { hash, trust, signer: null })
+      this.#entries.set(index, { hash, trust, signer: known?.hash === hash ? known.signer : null })
+    }
+  }
+
+  /** True when a digest vouches for every position: nobody's word is needed. */
+  get isVouchedFor(): boolean {
+    if (!this.isComplete) return false
+    for (const { trust } of this.#entries.values()) if (trust === 'attested') return false
+    return true
+  }
+
+  /** Takes back what `addManifest` entered, because the content contradicts it. What we fetched ourselves stays. */
+  withdrawManifest(): void {
+    for (const [index, { hash, trust, signer }] of this.#entries) {
+      if (trust === 'attested') continue
+      if (signer === this.#self) this.#entries.set(index, { hash, trust: 'attested', signer })
+      else this.#entries.delete(index)
     }
   }
 

@@ -36,6 +36,11 @@ export function createManifest(lengthBytes: number, hashes: readonly SegmentHash
   return { lengthBytes, hashes: [...hashes], root: contentRoot(hashes, lengthBytes) }
 }
 
+/** How long the encoding of a manifest of content of this length is: exactly. */
+export function manifestBytes(lengthBytes: number): number {
+  return HEADER_BYTES + segmentCount(lengthBytes) * ID_BYTES
+}
+
 export function encodeManifest(manifest: Manifest): Buffer {
   const header = Buffer.alloc(24)
   MAGIC.copy(header, 0)

@@ -8,6 +8,7 @@ import { JOB_EVENT_KINDS } from '../jobs/job-events.ts'
 import { JOB_REASON_CODES } from '../jobs/jobs-api.ts'
 import { JOB_STATES } from '../jobs/states.ts'
 import { PRIORITIES } from '../throttle/priority.ts'
+import { SHOWN_TRUST } from '../transfer/shown-trust.ts'
 import { JOB_ID, METERED_POLICIES, NOTIFY, RANGE } from './job-requests.ts'
 
 const bytes = z.number().int().min(0)
@@ -94,6 +95,7 @@ export const JOB_FILE = z
     sources: SOURCES,
     resource: z.string().nullable(),
     foundSha256: sha256.nullable(),
+    trust: z.enum(SHOWN_TRUST).nullable().describe('How what was transferred is known.'),
     restartCount: count,
   })
   .meta({ id: 'JobFile' })

@@ -150,7 +150,7 @@ export class Completion {
   async #lost(id: JobId, file: JobFile): Promise<never> {
     const { book, clock } = this.#c
     await book.change(id, (job) => {
-      const after: JobFile = { ...file, state: 'waiting', bytesDone: 0, foundSha256: null, resource: null }
+      const after: JobFile = { ...file, state: 'waiting', bytesDone: 0, foundSha256: null, trust: null, resource: null }
       const edit = step(job, 'more-work', { nowMs: clock.nowMs() }) ?? { job }
       return { ...edit, job: { ...edit.job, totals: withFile(job.totals, file, after) }, files: [after] }
     })

@@ -99,19 +99,19 @@ export class JobDb {
   }
 
   async files(job: JobId): Promise<JobFile[]> {
-    return this.#values<JobFile>(prefixed(key('f', job)))
+    return (await this.#values<JobFile>(prefixed(key('f', job)))).map(asFile)
   }
 
   /** In order, from `after` (not included) on. */
   async filePage(job: JobId, { after, limit }: { after: number; limit: number }): Promise<JobFile[]> {
     const keys = Array.from({ length: limit }, (_, at) => fileKey(job, after + 1 + at))
     const found = await this.#db.getMany(keys)
-    return found.filter((value) => value !== undefined).map((value) => parse<JobFile>(value))
+    return found.filter((value) => value !== undefined).map((value) => asFile(parse<JobFile>(value)))
   }
 
   async file(job: JobId, index: number): Promise<JobFile | null> {
     const value = await this.#db.get(fileKey(job, index))
-    return value === undefined ? null : parse<JobFile>(value)
+    return value === undefined ? null : asFile(parse<JobFile>(value))
   }
 
   /** Events with a higher id, in order, in pages. */
@@ -306,6 +306,11 @@ function prefixed(prefix: Buffer): KeyRange {
 
 function text(value: unknown): Buffer {
   return Buffer.from(JSON.stringify(value))
+}
+
+/** An earlier version did not say how a file is known. */
+function asFile(file: Omit<JobFile, 'trust'> & { readonly trust?: JobFile['trust'] }): JobFile {
+  return { ...file, trust: file.trust ?? null }
 }
 
 /** We wrote it, under this format. */

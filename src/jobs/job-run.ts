@@ -6,6 +6,7 @@ import type { Clock } from '../clock.ts'
 import type { ResourceId } from '../content/ids.ts'
 import { isShorthaulError, ShorthaulError } from '../errors.ts'
 import type { Delivery, SourceBytes, TransferEvent, TransferRequest, TransferResult } from '../transfer/request.ts'
+import type { ShownTrust } from '../transfer/shown-trust.ts'
 import { addBytes, type Job, type JobFile } from './job.ts'
 import type { JobTargets } from './job-targets.ts'
 import { isTransient } from './retry.ts'
@@ -47,6 +48,7 @@ export interface JobRunListener {
 export interface FileResult {
   readonly bytes: number
   readonly sha256: string
+  readonly trust: ShownTrust
   readonly sources: SourceBytes
 }
 
@@ -169,6 +171,7 @@ export class JobRun {
       await this.#listener.onTransferred(file, {
         bytes: result.bytes,
         sha256: result.sha256,
+        trust: result.trust,
         sources: inAll(file, { bytes: result.bytes, sources: result.sources }),
       })
     } catch (error) {

@@ -8,6 +8,7 @@ import type { ErrorCode } from '../errors.ts'
 import type { MeteredPolicy } from '../throttle/cost.ts'
 import type { Priority } from '../throttle/priority.ts'
 import type { FileRange, SourceBytes } from '../transfer/request.ts'
+import type { ShownTrust } from '../transfer/shown-trust.ts'
 import type { JobState } from './states.ts'
 
 declare const brand: unique symbol
@@ -53,6 +54,8 @@ export interface JobFile {
   readonly resource: ResourceId | null
   /** Found in what was transferred. */
   readonly foundSha256: string | null
+  /** How what was transferred is known; null: not here yet, or of a version that did not say. */
+  readonly trust: ShownTrust | null
   /** How often it was begun anew because the origin had something else. */
   readonly restartCount: number
 }

@@ -421,7 +421,7 @@ export class Jobs {
         let after = patchedFile(file, patch, rules)
         // Its part stood beside the old target, and was removed.
         if (after.target !== file.target)
-          after = { ...after, state: 'waiting', bytesDone: 0, resource: null, foundSha256: null }
+          after = { ...after, state: 'waiting', bytesDone: 0, resource: null, foundSha256: null, trust: null }
         if (files.some((other) => other.index !== file.index && other.target === after.target)) {
           throw new ShorthaulError(
             'SHORTHAUL_USAGE',
@@ -489,7 +489,7 @@ export class Jobs {
         const after = files.map((file) =>
           file.state === 'delivered'
             ? file
-            : { ...file, state: 'waiting' as const, bytesDone: 0, resource: null, foundSha256: null },
+            : { ...file, state: 'waiting' as const, bytesDone: 0, resource: null, foundSha256: null, trust: null },
         )
         const edit = this.#stepped(now, 'more-work', {
           owner: { uid: caller.uid, name: caller.name },

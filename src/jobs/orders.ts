@@ -96,6 +96,7 @@ export function filesOf(
       sources: NO_BYTES,
       resource: null,
       foundSha256: null,
+      trust: null,
       restartCount: 0,
     }
   })
@@ -107,7 +108,7 @@ export function patchedFile(file: JobFile, patch: FilePatch, rules: OrderRules):
   const url = patch.url === undefined ? file.url : checkUrl(patch.url, rules)
   if (url === file.url) return { ...file, target }
   // The part stays: what of it is right is found by hashing.
-  return { ...file, url, target, state: 'waiting', resource: null, foundSha256: null }
+  return { ...file, url, target, state: 'waiting', resource: null, foundSha256: null, trust: null }
 }
 
 /** @returns normalised enough to be compared. @throws SHORTHAUL_URL_INVALID, SHORTHAUL_USAGE */

@@ -121,6 +121,7 @@ export class Turn {
       bytesTotal: result.bytes,
       sources: result.sources,
       foundSha256: result.sha256,
+      trust: result.trust,
     }
     this.#files.set(index, after)
     const { state } = job

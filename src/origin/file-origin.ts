@@ -11,16 +11,25 @@
  * their rights. Local files gain nothing from peers anyway. Where the system does not tell (macOS), they are private.
  */
 import { constants } from 'node:fs'
-import { type FileHandle, open, statfs } from 'node:fs/promises'
+import { type FileHandle, open, stat, statfs } from 'node:fs/promises'
 import { platform } from 'node:process'
 import { fileURLToPath } from 'node:url'
 import type { Clock } from '../clock.ts'
+import { PUBLISHED_MANIFEST_SUFFIX } from '../content/published-manifest.ts'
 import type { Validator } from '../content/resource.ts'
 import { type ByteRange, isContentLength } from '../content/segmentation.ts'
 import { redactUrl, ShorthaulError, systemCode, throwIfAborted } from '../errors.ts'
-import { changedError } from './http-errors.ts'
+import { changedError, protocolError } from './http-errors.ts'
 import { isRange } from './http-range.ts'
-import type { OpenOptions, Origin, OriginFacts, OriginRequest, OriginStream } from './origin.ts'
+import type {
+  OpenOptions,
+  Origin,
+  OriginDocument,
+  OriginFacts,
+  OriginRequest,
+  OriginStream,
+  ReadOptions,
+} from './origin.ts'
 
 const SETTLED_MS = 60_000
 /** One read, and all that is ever buffered for one stream. */
@@ -81,6 +90,21 @@ export class FileOrigin implements Origin {
     }
   }
 
+  async read(request: OriginRequest, { maxBytes, signal }: ReadOptions): Promise<OriginDocument> {
+    throwIfAborted(signal)
+    const { url } = request
+    const file = await openFile(url)
+    try {
+      const { size, mtimeMs } = await guard(url, () => file.stat())
+      if (size > maxBytes) throw protocolError(new URL(url), `it is longer than ${maxBytes} bytes`, 'length')
+      const buffer = Buffer.alloc(size)
+      const { bytesRead } = await guard(url, () => file.read(buffer, 0, size, 0))
+      return { bytes: buffer.subarray(0, bytesRead), lastModifiedMs: mtimeMs }
+    } finally {
+      await file.close()
+    }
+  }
+
   async close(): Promise<void> {
     await Promise.all([...this.#streams].map((stream) => stream.cancel()))
   }
@@ -107,10 +131,23 @@ export class FileOrigin implements Origin {
       selection: '',
       freshUntilMs: nowMs, // nothing promises that the file stays as it is
       declaredSha256: null,
+      declaredConflict: null,
+      manifestUrl: await manifestBeside(url),
+      lastModifiedMs: Number(mtimeNs / 1_000_000n),
+      isTlsOnly: true,
       degradations: validator === null ? ['no-validator'] : [],
     }
     return { lengthBytes, mtimeNs, facts }
   }
+}
+
+/** Where `shorthaul publish` puts it, when there is something. */
+async function manifestBeside(url: string): Promise<string | null> {
+  const beside = `${url}${PUBLISHED_MANIFEST_SUFFIX}`
+  return stat(fileURLToPath(beside)).then(
+    (stats) => (stats.isFile() ? beside : null),
+    () => null,
+  )
 }
 
 /** Why a file is private, or null; see the head of this file. */

@@ -10,6 +10,7 @@ import { Netrc } from './netrc.ts'
 import type { ProxyChoice } from './proxy.ts'
 import { isRedirect, redirectTarget } from './redirects.ts'
 import { fieldsForHop, type UserFields } from './request-fields.ts'
+import { s3Fields } from './s3.ts'
 import { freshUntil, isPrivateRedirect } from './sharing.ts'
 
 export interface ChainComponents {
@@ -42,7 +43,7 @@ export interface Chain {
   /** The URLs that redirected, redacted. */
   readonly redirects: readonly string[]
   readonly privateReason: string | null
-  /** True when every hop was https: only then a declared digest is worth more than the bytes. */
+  /** True when every hop was https: then nobody on the way can have changed what the origin said. */
   readonly isTlsOnly: boolean
   /** Until when all the redirects may be relied on; Infinity when there was none. */
   readonly freshUntilMs: number
@@ -76,7 +77,7 @@ export async function followChain(components: ChainComponents, request: ChainReq
       {
         url,
         method: request.method,
-        fields: { ...hop.fields, ...request.extra },
+        fields: { ...hop.fields, ...request.extra, ...s3Fields(url, hop.fields) },
         headersTimeoutMs: request.headersTimeoutMs,
         signal: request.signal,
       },

@@ -8,20 +8,30 @@ import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
 import { redactUrl, ShorthaulError, systemCode } from '../errors.ts'
 import type { Priority } from '../throttle/priority.ts'
-import { parseReprDigest, WANT_REPR_DIGEST } from './digest-fields.ts'
+import { judgeDeclarations } from './declarations.ts'
+import { WANT_REPR_DIGEST } from './digest-fields.ts'
 import { HeadMemory } from './head-memory.ts'
 import { type Answer, type Expected, judgeAnswer } from './http-answer.ts'
 import { type Chain, type ChainRequest, followChain } from './http-chain.ts'
 import type { HttpConnections } from './http-connections.ts'
-import { statusError } from './http-errors.ts'
+import { protocolError, statusError } from './http-errors.ts'
 import { formatRange, isRange, parseContentRange } from './http-range.ts'
 import type { Netrc } from './netrc.ts'
-import type { Degradation, OpenOptions, Origin, OriginFacts, OriginRequest, OriginStream } from './origin.ts'
+import type {
+  Degradation,
+  OpenOptions,
+  Origin,
+  OriginDocument,
+  OriginFacts,
+  OriginRequest,
+  OriginStream,
+  ReadOptions,
+} from './origin.ts'
 import { parseProxyChoice } from './proxy.ts'
 import { parseUserFields, type UserFields } from './request-fields.ts'
-import { contentCoding, listField, singleField } from './response-fields.ts'
+import { singleField } from './response-fields.ts'
 import { judgeSharing } from './sharing.ts'
-import { findValidator, ifRangeValue } from './validators.ts'
+import { findValidator, ifRangeValue, parseHttpDate } from './validators.ts'
 
 /** An origin that lets HEAD hang must not cost the whole patience: the GET that follows has the full time. */
 const HEAD_TIMEOUT_MS = 5_000
@@ -115,6 +125,32 @@ export class HttpOrigin implements Origin {
     return { facts, offset: answer.offset, body, cancel: () => body.cancel() }
   }
 
+  async read(request: OriginRequest, { maxBytes, signal }: ReadOptions): Promise<OriginDocument> {
+    const ask = askOf(request, signal)
+    const { headersTimeoutMs } = this.#options
+    const chain = await this.#send('GET', ask, { extra: {}, headersTimeoutMs, traffic: 'questions', maxRedirects: 0 })
+    const { status, fields, body } = chain.response
+    const tooLong = () => protocolError(chain.url, `it is longer than ${maxBytes} bytes`, 'length')
+    try {
+      const asked = { url: chain.url, range: null, expected: null, nowMs: this.#clock.nowMs() }
+      const { bodyBytes } = judgeAnswer(status, fields, asked)
+      if (bodyBytes !== null) {
+        if (bodyBytes > maxBytes) throw tooLong()
+        body.promise(bodyBytes)
+      }
+      const chunks: Uint8Array[] = []
+      let bytes = 0
+      for await (const chunk of body) {
+        bytes += chunk.byteLength
+        if (bytes > maxBytes) throw tooLong()
+        chunks.push(chunk)
+      }
+      return { bytes: Buffer.concat(chunks), lastModifiedMs: parseHttpDate(singleField(fields, 'last-modified')) }
+    } finally {
+      await (status >= 400 ? body.discard() : body.cancel())
+    }
+  }
+
   async close(): Promise<void> {
     await this.#components.connections.close()
   }
@@ -162,11 +198,11 @@ export class HttpOrigin implements Origin {
   async #send(
     method: 'GET' | 'HEAD',
     ask: Ask,
-    request: Pick<ChainRequest, 'extra' | 'headersTimeoutMs' | 'traffic'>,
+    request: Pick<ChainRequest, 'extra' | 'headersTimeoutMs' | 'traffic'> & { readonly maxRedirects?: number },
   ): Promise<Chain> {
     const startedMs = this.#clock.monotonicMs()
     const { userAgent, maxRedirects } = this.#options
-    const chain = await followChain(this.#components, { ...ask, ...request, method, userAgent, maxRedirects })
+    const chain = await followChain(this.#components, { maxRedirects, ...ask, ...request, method, userAgent })
     this.#log.debug(
       {
         method,
@@ -183,14 +219,14 @@ export class HttpOrigin implements Origin {
   #facts(
     chain: Chain,
     about: {
-      readonly ask: { readonly user: UserFields }
+      readonly ask: { readonly url: URL; readonly user: UserFields }
       readonly answer: Answer
       readonly expected: Expected | null
       readonly degradations: readonly Degradation[]
     },
   ): OriginFacts {
-    const { fields } = chain.response
-    const { answer, expected } = about
+    const { status, fields } = chain.response
+    const { answer, ask, expected } = about
     const nowMs = this.#clock.nowMs()
     const found = findValidator(fields, answer.lengthBytes)
     // A 206 may leave out fields that If-Range already settled; the answer was checked against what was expected.
@@ -201,7 +237,7 @@ export class HttpOrigin implements Origin {
     if (proven === null) for (const each of found.degradations) degradations.add(each)
     const sharing = judgeSharing(fields, {
       url: chain.url,
-      user: about.ask.user,
+      user: ask.user,
       privateReason: chain.privateReason,
       nowMs,
     })
@@ -213,10 +249,9 @@ export class HttpOrigin implements Origin {
       lengthBytes: answer.lengthBytes,
       validator: proven ?? found.validator,
       acceptsRanges: answer.acceptsRanges,
-      // Over plain http a digest is no better than the bytes: whoever changes the one changes the other. And it covers
-      // the representation before transfer but with its content coding, so it means the content for identity only.
-      declaredSha256:
-        chain.isTlsOnly && contentCoding(fields) === null ? parseReprDigest(listField(fields, 'repr-digest')) : null,
+      ...judgeDeclarations({ status, fields, askedUrl: ask.url, url: chain.url }),
+      lastModifiedMs: parseHttpDate(singleField(fields, 'last-modified')),
+      isTlsOnly: chain.isTlsOnly,
       degradations: [...degradations],
     }
   }

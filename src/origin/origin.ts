@@ -46,8 +46,16 @@ export interface OriginFacts {
   readonly selection: string
   /** Wall clock until when the answer is fresh; the time of the answer when it must be revalidated. */
   readonly freshUntilMs: number
-  /** Lower-case hex SHA-256 of the whole content that the origin declared (Repr-Digest), if any. */
+  /** Lower-case hex SHA-256 of the whole content that the origin declared, if any; declarations.ts says how. */
   readonly declaredSha256: string | null
+  /** Declarations that contradict each other, in words for the user: then none of them is above. Null: none do. */
+  readonly declaredConflict: string | null
+  /** Where the origin says that a manifest of the content is (docs/manifest.md); never at another origin. Null: nowhere. */
+  readonly manifestUrl: string | null
+  /** Last-Modified, whether it is a validator or not; null when the origin does not say. */
+  readonly lastModifiedMs: number | null
+  /** False when anybody on the line could have changed the bytes and what is declared of them. */
+  readonly isTlsOnly: boolean
   readonly degradations: readonly Degradation[]
 }
 
@@ -70,6 +78,18 @@ export interface OpenOptions {
   readonly signal: AbortSignal
 }
 
+export interface ReadOptions {
+  /** No more is ever buffered. */
+  readonly maxBytes: number
+  readonly signal: AbortSignal
+}
+
+export interface OriginDocument {
+  readonly bytes: Uint8Array
+  /** Null when the origin does not say. */
+  readonly lastModifiedMs: number | null
+}
+
 export interface Origin {
   /**
    * Asks for facts without content: HEAD, and where HEAD does not work `bytes=0-0`, never an unbounded GET.
@@ -81,5 +101,11 @@ export interface Origin {
    * `details.reason === 'no-range'`, after its connection was closed: the caller falls back to one stream.
    */
   open(request: OriginRequest, options: OpenOptions): Promise<OriginStream>
+  /**
+   * Something small about the content, whole. A question: it waits for no turn. Redirects are not followed, so that it is
+   * the word of the origin that was asked.
+   * @throws SHORTHAUL_ORIGIN_*; SHORTHAUL_ORIGIN_PROTOCOL when it has more than `maxBytes`
+   */
+  read(request: OriginRequest, options: ReadOptions): Promise<OriginDocument>
   close(): Promise<void>
 }

@@ -16,7 +16,15 @@ import { HttpConnections } from './http-connections.ts'
 import { HttpDelayProbe } from './http-delay-probe.ts'
 import { HttpOrigin } from './http-origin.ts'
 import { loadNetrc } from './netrc.ts'
-import type { OpenOptions, Origin, OriginFacts, OriginRequest, OriginStream } from './origin.ts'
+import type {
+  OpenOptions,
+  Origin,
+  OriginDocument,
+  OriginFacts,
+  OriginRequest,
+  OriginStream,
+  ReadOptions,
+} from './origin.ts'
 import { parseProxyChoice } from './proxy.ts'
 
 /** Every value comes from config/schema.ts; this module has no defaults. */
@@ -101,6 +109,11 @@ export class Origins implements Origin {
   async open(request: OriginRequest, options: OpenOptions): Promise<OriginStream> {
     const url = normaliseUrl(request.url)
     return this.#transport(url).open({ ...request, url }, options)
+  }
+
+  async read(request: OriginRequest, options: ReadOptions): Promise<OriginDocument> {
+    const url = normaliseUrl(request.url)
+    return this.#transport(url).read({ ...request, url }, options)
   }
 
   /** For the delay towards an http(s) URL that content is had from. @param proxy as in OriginRequest */

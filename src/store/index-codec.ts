@@ -161,6 +161,9 @@ export function decodeRecord(value: Buffer | undefined): ResourceRecord | null {
     finalUrl,
     root: typeof parsed.root === 'string' ? parseId<ContentRoot>(parsed.root) : null,
     sha256: typeof sha256 === 'string' ? sha256 : null,
+    // Absent in what earlier versions wrote.
+    pinnedSha256: typeof parsed.pinnedSha256 === 'string' ? parsed.pinnedSha256 : null,
+    declaredSha256: typeof parsed.declaredSha256 === 'string' ? parsed.declaredSha256 : null,
     identification: decodeIdentification(parsed.identification),
     createdAtMs,
     lastUsedAtMs,

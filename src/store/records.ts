@@ -12,6 +12,10 @@ export interface ResourceRecord {
   readonly root: ContentRoot | null
   /** SHA-256 of the whole, hex: pinned by a user, declared by the origin, or computed at delivery; null when unknown. */
   readonly sha256: string | null
+  /** What a user pinned and the whole was found to have; null: nobody did. */
+  readonly pinnedSha256: string | null
+  /** What the origin declared last of this generation; proven when it is `sha256`. */
+  readonly declaredSha256: string | null
   /** The newest signed word on what the URL names; ours or a neighbour's. */
   readonly identification: Identification | null
   readonly createdAtMs: number

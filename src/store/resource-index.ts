@@ -23,6 +23,8 @@ export function mergeRecord(known: ResourceRecord | null, given: ResourceRecord)
     ...given,
     root: given.root ?? known.root,
     sha256: given.sha256 ?? known.sha256,
+    pinnedSha256: given.pinnedSha256 ?? known.pinnedSha256,
+    declaredSha256: given.declaredSha256 ?? known.declaredSha256,
     identification: isOlder ? known.identification : given.identification,
     createdAtMs: Math.min(known.createdAtMs, given.createdAtMs),
     lastUsedAtMs: Math.max(known.lastUsedAtMs, given.lastUsedAtMs),

@@ -34,6 +34,7 @@ import { Inquiry } from './inquiry.ts'
 import type { PeerLike, PeerLink, QuarantineControl } from './ports.ts'
 import type { SharedResource } from './shared-resource.ts'
 import { SharedResources } from './shared-resources.ts'
+import { type ShownTrust, shownTrust } from './shown-trust.ts'
 
 export interface ExchangeComponents {
   readonly store: Store
@@ -189,6 +190,18 @@ export class Exchange {
     let bytes = 0
     for (const index of holdings.values()) bytes += segmentLength(index, draft.lengthBytes)
     return bytes
+  }
+
+  /** What the cache has of the resource is known by. */
+  async trustOf(record: ResourceRecord): Promise<ShownTrust> {
+    const { holdings, draft } = await this.#resources.load(record)
+    const { sha256, pinnedSha256, declaredSha256 } = record
+    return shownTrust({
+      isPinned: sha256 !== null && pinnedSha256 === sha256,
+      isDeclared: sha256 !== null && declaredSha256 === sha256,
+      entries: [...holdings.values()].map((index) => draft.entry(index)),
+      self: this.#components.self,
+    })
   }
 
   /** A resource was removed from the store: neighbours hear that it is gone. */
@@ -460,7 +473,8 @@ export class Exchange {
     const nowMs = this.#components.clock.monotonicMs()
     if (unanswered && nowMs < unanswered.askedAtMs + ASK_AGAIN_MS) return
     for (const index of shared.holders.of(peer)?.values(firstIndex) ?? []) {
-      if (shared.draft.entry(index) || shared.draft.isDisputed(index)) continue
+      // Also what the origin declared to us: others, to whom it did not, need somebody's signature.
+      if (isSigned(shared, index) || shared.draft.isDisputed(index)) continue
       questions.set(peer, { index, askedAtMs: nowMs })
       // Only who answers is waited for: a mute holder must not keep us from the origin again and again.
       if (!unanswered) shared.hashesExpectedUntilMs = nowMs + HASHES_EXPECTED_MS
@@ -477,7 +491,7 @@ export class Exchange {
     const questions = this.#questions.get(shared)
     const index = questions?.get(peer)?.index
     if (index === undefined) return false
-    if (!shared.draft.entry(index) && !shared.draft.isDisputed(index)) return false
+    if (!isSigned(shared, index) && !shared.draft.isDisputed(index)) return false
     questions?.delete(peer)
     return true
   }
@@ -485,9 +499,10 @@ export class Exchange {
   #learn(shared: SharedResource, statements: readonly Statement[]): void {
     const useful: Statement[] = []
     for (const statement of statements) {
-      const tellsNothing = statement.hashes.every(
-        (hash, offset) => shared.draft.entry(statement.firstIndex + offset)?.hash === hash,
-      )
+      const tellsNothing = statement.hashes.every((hash, offset) => {
+        const index = statement.firstIndex + offset
+        return shared.draft.entry(index)?.hash === hash && isSigned(shared, index)
+      })
       if (tellsNothing || this.#components.quarantine.has(statement.signer)) continue
       // Our own word comes back only as an echo; a stranger cannot sign it anyway.
       if (!isStatementAuthentic(shared.record.id, statement)) {
@@ -561,6 +576,11 @@ export class Exchange {
       }
     }
   }
+}
+
+/** Somebody's word for the position is known. */
+function isSigned(shared: SharedResource, index: number): boolean {
+  return (shared.draft.entry(index)?.signer ?? null) !== null
 }
 
 function interest(shared: SharedResource, isWanted: boolean): InterestMessage {

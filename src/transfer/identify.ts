@@ -61,6 +61,8 @@ export function recordOf(
     readonly previous: ResourceRecord | null
     readonly visibility: Visibility
     readonly finalUrl: string
+    /** By the origin, just now; null: it declared nothing. */
+    readonly declaredSha256: string | null
     readonly identification: Identification | null
     readonly nowMs: number
   },
@@ -74,6 +76,8 @@ export function recordOf(
     finalUrl: redactUrl(options.finalUrl),
     root: previous?.root ?? null,
     sha256: previous?.sha256 ?? null,
+    pinnedSha256: previous?.pinnedSha256 ?? null,
+    declaredSha256: options.declaredSha256 ?? previous?.declaredSha256 ?? null,
     identification: options.identification ?? previous?.identification ?? null,
     createdAtMs: previous?.createdAtMs ?? options.nowMs,
     lastUsedAtMs: options.nowMs,

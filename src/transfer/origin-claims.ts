@@ -26,7 +26,8 @@ export interface ClaimedPositions {
   take(index: number): boolean
   /** The position is delivered, or missing again. */
   land(index: number, isDelivered: boolean): void
-  commit(index: number, bytes: Uint8Array): Promise<void>
+  /** False: the bytes are not those that the origin declared; the position is missing again. */
+  commit(index: number, bytes: Uint8Array): Promise<boolean>
   /** Runs beside; its failure ends the transfer. */
   spawn(run: () => Promise<void>): void
   /** A failure that another attempt may cure. */
@@ -200,8 +201,7 @@ export class OriginClaims {
             running.isRead = next >= claim.end
           },
           onSegment: async (index, bytes) => {
-            await this.#positions.commit(index, bytes)
-            settle(index, true)
+            settle(index, await this.#positions.commit(index, bytes))
           },
         },
       )

@@ -3,6 +3,7 @@ import type { AgentKey, ResourceId, SegmentHash } from '../content/ids.ts'
 import type { VerifiedBytes } from '../content/verified.ts'
 import type { Priority } from '../throttle/priority.ts'
 import type { Hold } from '../throttle/wan-governor.ts'
+import type { ShownTrust } from './shown-trust.ts'
 
 /** A part of a URL: half-open; null: to the end. */
 export interface FileRange {
@@ -63,6 +64,10 @@ export interface TransferNote {
     | 'peer-lied'
     | 'cache-full'
     | 'held'
+    /** What the origin declares came over plain http. */
+    | 'declared-in-clear'
+    /** The origin names a manifest that was not had, or is of something else. */
+    | 'manifest-unused'
   readonly message: string
   readonly peer?: AgentKey
 }
@@ -77,6 +82,8 @@ export type TransferEvent = TransferProgress | TransferNote
 export interface TransferResult {
   readonly bytes: number
   readonly sha256: string
+  /** How the content of the target is known. */
+  readonly trust: ShownTrust
   readonly sources: SourceBytes
   /** Fetched but not in the target: corrupt, cut, duplicate, of an old generation, or beside the ranges that are wanted. */
   readonly wastedBytes: number

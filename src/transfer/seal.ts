@@ -8,13 +8,21 @@ import type { SharedResource } from './shared-resource.ts'
 /** All positions are known: the draft becomes a manifest, and what we signed one by one becomes a few statements. */
 export async function seal(
   shared: SharedResource,
-  options: { readonly store: Store; readonly self: AgentKey; readonly keyPair: KeyPair; readonly sha256: string },
+  options: {
+    readonly store: Store
+    readonly self: AgentKey
+    readonly keyPair: KeyPair
+    readonly sha256: string
+    /** That was compared with it; null: nothing was. */
+    readonly pinnedSha256: string | null
+    readonly declaredSha256: string | null
+  },
 ): Promise<void> {
   const { store, self, sha256 } = options
   const { record, draft } = shared
   const manifest = draft.isComplete ? draft.seal() : null
-  // Another root than before: what it rested on turned out to be a lie.
-  if (manifest !== null && record.root !== manifest.root) {
+  // Another one than before: what members had attested of this generation was wrong.
+  if (manifest && record.root !== manifest.root) {
     // What we signed of a single segment is our word for the whole already.
     if (draft.segmentCount > 1) {
       const all = await store.statements(record.id)
@@ -25,8 +33,12 @@ export async function seal(
   }
   const sealed = await store.resource(record.id)
   if (sealed) {
-    shared.record = { ...sealed, sha256 }
-    if (sealed.sha256 !== sha256) await store.putResource(shared.record)
+    const pinnedSha256 = options.pinnedSha256 ?? sealed.pinnedSha256
+    const declaredSha256 = options.declaredSha256 ?? sealed.declaredSha256
+    shared.record = { ...sealed, sha256, pinnedSha256, declaredSha256 }
+    const isNews =
+      sealed.sha256 !== sha256 || sealed.pinnedSha256 !== pinnedSha256 || sealed.declaredSha256 !== declaredSha256
+    if (isNews) await store.putResource(shared.record)
   }
 }
 

@@ -66,6 +66,11 @@ export interface SegmentedOptions {
   readonly firstStream: OriginStream | null
   /** Resolves when the origin may be asked: neighbours had their chance to answer. */
   readonly originHold: Promise<void>
+  /**
+   * Resolves when it is known what the origin declares of the segments, or that it will not be: until then nothing is taken
+   * from neighbours or the cache, since it could be a lie that shows a moment later. Never rejects.
+   */
+  readonly declared: Promise<unknown>
   /** With no source left, how long to wait for one to appear. */
   readonly patienceMs: number
   readonly signal: AbortSignal
@@ -98,6 +103,9 @@ export class SegmentedTransfer {
   #inFlightCount = 0
   #deliveredCount = 0
   #isHeld = true
+  #isDeclared = false
+  /** Positions at which the origin sent something else than it declares; once each. */
+  readonly #contradicted = new Set<number>()
   #failure: unknown = null
   #wake: (() => void) | null = null
   #lastChangeMs: number
@@ -136,6 +144,10 @@ export class SegmentedTransfer {
       },
       (error: unknown) => this.#fail(error),
     )
+    void this.#o.declared.then(() => {
+      this.#isDeclared = true
+      this.#changed()
+    })
     try {
       await this.#keepLeftOver()
       if (this.#o.firstStream) {
@@ -146,7 +158,7 @@ export class SegmentedTransfer {
         if (this.#failure !== null) throw this.#failure
         this.throwIfLiedTo()
         const peers = this.#peers()
-        for (const decision of this.#plan(peers)) this.#start(decision)
+        if (this.#isDeclared) for (const decision of this.#plan(peers)) this.#start(decision)
         if (!this.#isHeld) this.#claims?.update()
         this.#giveUpWhenStuck()
         await this.#changeOrTick()
@@ -175,6 +187,7 @@ export class SegmentedTransfer {
   /** What the part already has counts as cache, when its hash is the one that the draft knows. */
   async #keepLeftOver(): Promise<void> {
     const hashes = await this.#c.delivery.leftOver()
+    if (hashes.some((hash) => hash !== null) && !this.#o.firstStream) await this.#o.declared
     for (const [index, hash] of hashes.entries()) {
       if (hash === null || !this.#isKnown(index) || this.#shared.draft.entry(index)?.hash !== hash) continue
       if (!this.#missing.delete(index)) continue
@@ -463,8 +476,15 @@ export class SegmentedTransfer {
     if (before === 0 || after === 0) this.#c.link?.setInUse(peer, after > 0)
   }
 
-  async #commitFromOrigin(index: number, bytes: Uint8Array): Promise<void> {
+  async #commitFromOrigin(index: number, bytes: Uint8Array): Promise<boolean> {
     const segment = verifySegment(bytes, null)
+    const known = this.#shared.draft.entry(index)
+    if (known && known.trust !== 'attested' && known.hash !== segment.hash) {
+      this.#contradict(index)
+      this.#c.tally.waste(bytes.byteLength)
+      this.#c.pool.give(bytes)
+      return false
+    }
     for (const peer of this.#shared.draft.contradictors(index, segment.hash)) {
       this.#c.log.warn({ signer: peer, index }, 'the origin contradicts what a member signed')
       this.#c.note({
@@ -478,6 +498,20 @@ export class SegmentedTransfer {
     await this.#c.committer.commit(index, segment, this.#c.committer.state(index, segment.hash))
     this.#c.pool.give(segment.bytes)
     this.#delivered(index, 'origin')
+    return true
+  }
+
+  /** The origin sent other bytes than it declares: damaged on the way perhaps, so it is asked once more. */
+  #contradict(index: number): void {
+    if (this.#contradicted.has(index)) {
+      throw new ShorthaulError(
+        'SHORTHAUL_DIGEST_MISMATCH',
+        `Cannot accept the content: the origin sends another segment ${index} than the one that its manifest declares`,
+        { details: { index } },
+      )
+    }
+    this.#contradicted.add(index)
+    this.#c.log.warn({ index }, 'the origin contradicts its own manifest, asking again')
   }
 
   #noteRetry(error: unknown): void {

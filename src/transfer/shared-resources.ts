@@ -87,6 +87,11 @@ export class SharedResources {
     for (const statement of await store.statements(record.id)) {
       if (!quarantine.has(statement.signer)) draft.add(statement)
     }
+    // The whole was checked against what the origin declared, and so were its segments.
+    if (record.root !== null && record.sha256 !== null && record.declaredSha256 === record.sha256) {
+      const manifest = await store.manifest(record.id)
+      if (manifest) draft.addManifest(manifest, 'declared')
+    }
     const positions: number[] = []
     const hashes: SegmentHash[] = []
     for (let index = 0; index < draft.segmentCount; index++) {

@@ -23,6 +23,7 @@ import { fetchStream } from './fetch-stream.ts'
 import { identify, recordOf, resourceOf, signIdentification } from './identify.ts'
 import type { Inquiry } from './inquiry.ts'
 import type { PeerLane, PeerLink, PeerRecord, QuarantineLike, WanControl } from './ports.ts'
+import { learnPublished } from './published.ts'
 import {
   type Delivery,
   type FileRange,
@@ -30,10 +31,12 @@ import {
   type TransferEvent,
   type TransferNote,
   type TransferRequest,
+  type TransferResult,
 } from './request.ts'
 import { seal } from './seal.ts'
 import { SegmentedTransfer } from './segmented-transfer.ts'
 import type { SharedResource } from './shared-resource.ts'
+import { shownTrust } from './shown-trust.ts'
 import { SpotChecks } from './spot-checks.ts'
 import { Tally } from './tally.ts'
 import { Wanted } from './wanted.ts'
@@ -88,6 +91,15 @@ const MAX_LIARS = 16
 const PROGRESS_INTERVAL_MS = 200
 const HOLD_LOOK_MS = 250
 
+/** What the target has in the end. */
+export type Completed = Pick<TransferResult, 'bytes' | 'sha256' | 'trust'>
+
+interface Found {
+  readonly facts: OriginFacts | null
+  readonly stream: OriginStream | null
+  readonly inquiry: Inquiry | null
+}
+
 /** The state of one `run`. */
 export class TransferRun {
   readonly tally: Tally
@@ -118,7 +130,7 @@ export class TransferRun {
     this.#limiter = originMaxBytesPerSec === null ? null : new TokenBucket(components.clock, originMaxBytesPerSec)
   }
 
-  async complete(): Promise<{ bytes: number; sha256: string }> {
+  async complete(): Promise<Completed> {
     if (this.#ranges() !== null && this.#delivery.windowEnd() !== Number.POSITIVE_INFINITY) {
       throw new ShorthaulError('SHORTHAUL_USAGE', 'Cannot fetch ranges into a pipe: expected a file')
     }
@@ -138,7 +150,7 @@ export class TransferRun {
     }
   }
 
-  async #completeGeneration(): Promise<{ bytes: number; sha256: string }> {
+  async #completeGeneration(): Promise<Completed> {
     const { url, sha256 } = this.#request
     const isOfContent = this.#ranges() === null // with ranges it names what is in the target
     const pinned = sha256 && isOfContent ? await this.#c.store.resourceBySha256(sha256) : null
@@ -155,7 +167,7 @@ export class TransferRun {
     }
   }
 
-  async #identifyAndFetch(inquiry: Inquiry | null): Promise<{ bytes: number; sha256: string }> {
+  async #identifyAndFetch(inquiry: Inquiry | null): Promise<Completed> {
     const { url, useOrigin } = this.#request
     const { origin, store, link } = this.#c
     if (!useOrigin) return this.#segmented(await this.#identifyOffline(inquiry), { facts: null, stream: null, inquiry })
@@ -170,6 +182,7 @@ export class TransferRun {
       if (facts.privateReason !== null) {
         this.#note({ event: 'note', note: 'private', message: `Not shared with the branch: ${facts.privateReason}` })
       }
+      this.#heedDeclared(facts)
       const resource = resourceOf(url, facts)
       if (!resource) {
         const { lengthBytes } = facts
@@ -181,6 +194,23 @@ export class TransferRun {
     } finally {
       await stream?.cancel()
     }
+  }
+
+  /** No content satisfies two declarations that differ. @throws SHORTHAUL_DIGEST_MISMATCH unless the user said what is right */
+  #heedDeclared({ declaredConflict, declaredSha256, isTlsOnly }: OriginFacts): void {
+    if (this.#request.sha256 !== null || this.#ranges() !== null) return
+    if (declaredConflict !== null) {
+      throw new ShorthaulError(
+        'SHORTHAUL_DIGEST_MISMATCH',
+        `Cannot accept the content: the origin contradicts itself about its SHA-256 (${declaredConflict}), expected one`,
+      )
+    }
+    if (declaredSha256 === null || isTlsOnly) return
+    this.#note({
+      event: 'note',
+      note: 'declared-in-clear',
+      message: 'The origin declares its SHA-256 over plain http: worth no more than the line it comes over',
+    })
   }
 
   /** Identification is retried like any other request to the origin: a passing fault must not end a fetch. */
@@ -212,6 +242,7 @@ export class TransferRun {
       previous: await store.resource(resourceId(resource)),
       visibility: facts.visibility,
       finalUrl: facts.finalUrl,
+      declaredSha256: facts.declaredSha256,
       identification: signIdentification(resource, { freshUntilMs: facts.freshUntilMs, keyPair, self, clock }),
       nowMs: clock.nowMs(),
     })
@@ -245,6 +276,7 @@ export class TransferRun {
       previous: await store.resource(resourceId(resource)),
       visibility: 'branch',
       finalUrl: url,
+      declaredSha256: null,
       identification: told,
       nowMs: clock.nowMs(),
     })
@@ -252,26 +284,45 @@ export class TransferRun {
     return record
   }
 
-  async #segmented(
-    record: ResourceRecord,
-    found: { facts: OriginFacts | null; stream: OriginStream | null; inquiry: Inquiry | null },
-  ): Promise<{ bytes: number; sha256: string }> {
-    const { exchange, store } = this.#c
+  async #segmented(record: ResourceRecord, found: Found): Promise<Completed> {
+    const { exchange, store, self } = this.#c
     const { lengthBytes } = record.resource
     const wanted = Wanted.of(this.#ranges(), lengthBytes)
     this.#bytesTotal = wanted.bytes
     const shared = await exchange.acquire(record)
     const release = store.hold(record.id)
+    const ended = new AbortController()
+    let published: string | null = null
+    const learning = this.#learnPublished(shared, found.facts, ended.signal).then((sha256) => {
+      published = sha256
+    })
     try {
       await this.#delivery.begin({ resource: record.id, lengthBytes })
-      await this.#fetchTruth(shared, wanted, found)
-      const declared = wanted.isWhole ? (found.facts?.declaredSha256 ?? null) : null
+      await this.#fetchTruth(shared, wanted, { ...found, declared: learning })
+      // What has not come by now is not waited for: then all is the origin's own.
+      const declared = wanted.isWhole ? (found.facts?.declaredSha256 ?? published ?? known(record, found)) : null
       const sha256 = await this.#checked(shared, { wanted, declared, found })
-      if (wanted.isWhole) await seal(shared, { ...this.#c, sha256 })
+      const pinned = this.#request.sha256
+      if (wanted.isWhole) await seal(shared, { ...this.#c, sha256, pinnedSha256: pinned, declaredSha256: declared })
       await this.#delivery.complete(lengthBytes)
       this.#progress()
-      return { bytes: wanted.bytes, sha256 }
+      const entries = [...wanted.positions.values()].map((index) => shared.draft.entry(index))
+      const isDeclared = declared === sha256
+      return {
+        bytes: wanted.bytes,
+        sha256,
+        trust: shownTrust({ isPinned: pinned !== null, isDeclared, entries, self }),
+      }
+    } catch (error) {
+      if (published !== null && isShorthaulError(error, 'SHORTHAUL_DIGEST_MISMATCH')) {
+        // The next one begins without it: what the origin has may have been put right.
+        shared.draft.withdrawManifest()
+        await this.#discard(shared.record)
+      }
+      throw error
     } finally {
+      ended.abort()
+      await learning
       release()
       exchange.release(shared)
       if (this.#delivery.localPath !== null) await store.forgetLocated(this.#delivery.localPath)
@@ -282,7 +333,7 @@ export class TransferRun {
   async #fetchTruth(
     shared: SharedResource,
     wanted: Wanted,
-    found: { facts: OriginFacts | null; stream: OriginStream | null; inquiry: Inquiry | null },
+    found: Found & { readonly declared: Promise<unknown> },
   ): Promise<void> {
     const { id: resource, resource: generation } = shared.record
     for (let liars = 0; ; liars++) {
@@ -304,10 +355,22 @@ export class TransferRun {
     }
   }
 
+  /** The manifest that the origin names, where neighbours may give us bytes. Never rejects. */
+  #learnPublished(shared: SharedResource, facts: OriginFacts | null, signal: AbortSignal): Promise<string | null> {
+    const isShared = shared.record.visibility === 'branch' && this.#request.usePeers && this.#c.link !== null
+    if (!facts || !isShared || shared.draft.isVouchedFor) return Promise.resolve(null)
+    return learnPublished({ ...this.#c, log: this.#log, note: (note) => this.#note(note) }, shared, {
+      facts,
+      request: this.#originRequest(),
+      expectedSha256: (this.#ranges() === null ? this.#request.sha256 : null) ?? facts.declaredSha256,
+      signal: AbortSignal.any([this.#options.signal, signal]),
+    })
+  }
+
   async #fetchSegments(
     shared: SharedResource,
     wanted: Wanted,
-    found: { facts: OriginFacts | null; stream: OriginStream | null; inquiry: Inquiry | null },
+    found: Found & { readonly declared: Promise<unknown> },
   ): Promise<void> {
     const { clock, random } = this.#c
     const { signal } = this.#options
@@ -347,6 +410,7 @@ export class TransferRun {
         priority: this.#request.priority,
         firstStream: found.stream,
         originHold: this.#originHold(shared, found.inquiry),
+        declared: found.declared,
         patienceMs: OFFLINE_PATIENCE_MS,
         signal,
       },
@@ -416,7 +480,8 @@ export class TransferRun {
       this.tally.restart()
       await this.#delivery.restart()
       await this.#delivery.begin({ resource: shared.record.id, lengthBytes })
-      await this.#fetchTruth(shared, options.wanted, { ...options.found, stream: null })
+      const declared = Promise.resolve()
+      await this.#fetchTruth(shared, options.wanted, { ...options.found, stream: null, declared })
       sha256 = await this.#delivery.digest(lengthBytes)
       if (sha256 === expected) return sha256
     }
@@ -433,7 +498,7 @@ export class TransferRun {
   }
 
   /** Everything is here already and the digest says that it is right: no question to anybody. */
-  async #fromCacheAlone(record: ResourceRecord): Promise<{ bytes: number; sha256: string } | null> {
+  async #fromCacheAlone(record: ResourceRecord): Promise<Completed | null> {
     const manifest = await this.#c.store.manifest(record.id)
     if (!manifest) return null
     const isHere = await this.#c.store.hasMany(manifest.hashes)
@@ -448,7 +513,7 @@ export class TransferRun {
     }
   }
 
-  async #streamed(stream: OriginStream): Promise<{ bytes: number; sha256: string }> {
+  async #streamed(stream: OriginStream): Promise<Completed> {
     const { delivery, tally } = { delivery: this.#delivery, tally: this.tally }
     const ranges = this.#ranges()
     await delivery.restart() // a left-over part cannot be told from another generation
@@ -471,7 +536,9 @@ export class TransferRun {
     await delivery.complete(lengthBytes)
     this.#bytesTotal = wanted.bytes
     this.#progress()
-    return { bytes: wanted.bytes, sha256 }
+    const isPinned = this.#request.sha256 !== null
+    const trust = shownTrust({ isPinned, isDeclared: expected !== null, entries: [], self: this.#c.self })
+    return { bytes: wanted.bytes, sha256, trust }
   }
 
   #ranges(): readonly FileRange[] | null {
@@ -540,6 +607,11 @@ export class TransferRun {
       sources: this.tally.sources,
     })
   }
+}
+
+/** What the origin declared of this generation earlier, for when it is not asked. */
+function known(record: ResourceRecord, { facts }: Found): string | null {
+  return facts === null ? record.declaredSha256 : null
 }
 
 const DEGRADATION_TEXT: Record<OriginFacts['degradations'][number], string> = {

@@ -32,10 +32,11 @@ export class Transfers {
     try {
       // By the clock and not by what happens: a slow line is heard of too, and a fast one as often as may be.
       void run.tellProgress(ended.signal)
-      const { bytes, sha256 } = await run.complete()
+      const { bytes, sha256, trust } = await run.complete()
       return {
         bytes,
         sha256,
+        trust,
         sources: run.tally.sources,
         wastedBytes: run.tally.wastedBytes,
         checkedBytes: run.tally.checkedBytes,

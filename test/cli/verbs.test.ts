@@ -69,8 +69,8 @@ t.test('cache verbs work on the data directory when no agent runs', async (t) =>
   t.match(pinned.last(), { event: 'cache-pin', url: `${origin.base}/cached.bin?…`, matched: 1 })
   const table = await home.run(['cache', 'ls'])
   const [head = '', row = ''] = table.text.split('\n')
-  t.match(head, /LAST USED +SIZE +CACHED +VISIBILITY +PINNED +URL/)
-  t.match(row, /1\.0 MiB +100 % +branch +yes +http/)
+  t.match(head, /LAST USED +SIZE +CACHED +TRUST +VISIBILITY +PINNED +URL/)
+  t.match(row, /1\.0 MiB +100 % +origin +branch +yes +http/)
   t.equal(row.indexOf('http'), head.indexOf('URL'), 'columns are aligned')
   t.equal((await home.run(['cache', 'unpin', url])).text, `unpinned ${origin.base}/cached.bin?…\n`)
 

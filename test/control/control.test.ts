@@ -22,6 +22,7 @@ const RESULT: TransferResult = {
   sources: { cache: 0, peer: 0, origin: 5 },
   wastedBytes: 0,
   checkedBytes: 0,
+  trust: 'origin',
   durationMs: 1,
 }
 const SHA256 = 'b'.repeat(64)

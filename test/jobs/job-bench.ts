@@ -75,7 +75,7 @@ export class FakeTransfers {
         done: (bytes) => {
           end()
           const sources = { cache: bytesBefore > 0 ? bytes - bytesBefore : 0, peer: 0, origin: bytesBefore || bytes }
-          resolve({ bytes, sha256: SHA256, sources, wastedBytes: 0, checkedBytes: 0, durationMs: 1 })
+          resolve({ bytes, sha256: SHA256, sources, wastedBytes: 0, checkedBytes: 0, durationMs: 1, trust: 'origin' })
         },
         fail: (code, details = {}) => {
           end()

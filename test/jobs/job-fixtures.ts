@@ -21,6 +21,7 @@ export function fileRecord(index: number, changes: Partial<JobFile> = {}): JobFi
     sources: NO_BYTES,
     resource: null,
     foundSha256: null,
+    trust: null,
     restartCount: 0,
     ...changes,
   }

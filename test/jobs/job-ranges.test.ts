@@ -51,7 +51,7 @@ await t.test('a file of ranges holds them one after another, and only its segmen
   t.same(await readdir(join(dir, 'out')), ['some'])
   t.equal(origin.requests('/ranges', 'GET').length, 3, 'one request for each run of segments')
   const { files } = await agent.jobs.files(id)
-  t.match(files[0], { state: 'delivered', bytesTotal: 14, foundSha256: sha256(expected) })
+  t.match(files[0], { state: 'delivered', bytesTotal: 14, foundSha256: sha256(expected), trust: 'pinned' })
 })
 
 await t.test('a range that the content does not have fails the job, and stays failed', async (t) => {

@@ -98,6 +98,19 @@ void t.test('cancel, abort and close end a read', async (t) => {
   await t.rejects(readBody(open), { code: 'SHORTHAUL_ABORTED' })
 })
 
+void t.test('a manifest beside a file is named, and read within its bounds', async (t) => {
+  const { origins, request, path } = await setUp(t)
+  t.match(await origins.probe(request, { signal }), { manifestUrl: null, declaredSha256: null, isTlsOnly: true })
+  writeFileSync(`${path}.shorthaul-manifest`, 'twelve bytes')
+  const { manifestUrl, lastModifiedMs } = await origins.probe(request, { signal })
+  t.equal(manifestUrl, `${request.url}.shorthaul-manifest`)
+  const read = (maxBytes: number) => origins.read(originRequest(manifestUrl ?? ''), { maxBytes, signal })
+  const found = await read(12)
+  t.equal(Buffer.from(found.bytes).toString(), 'twelve bytes')
+  t.ok((found.lastModifiedMs ?? 0) >= (lastModifiedMs ?? Number.POSITIVE_INFINITY), 'made after the file')
+  await t.rejects(read(11), { code: 'SHORTHAUL_ORIGIN_PROTOCOL', message: /longer than 11/ })
+})
+
 void t.test('only files that everybody may read on a share are for the branch', async (t) => {
   const { origins, request } = await setUp(t)
   t.match(await origins.probe(request, { signal }), {

@@ -159,7 +159,7 @@ void t.test('TLS: trust, digests and client certificates', async (t) => {
   })
   const { probe, read } = await client(t, TLS)
   t.ok((await read(url)).equals(CONTENT))
-  t.match(await probe(url), { declaredSha256: digest.toString('hex'), visibility: 'branch' })
+  t.match(await probe(url), { declaredSha256: digest.toString('hex'), isTlsOnly: true, visibility: 'branch' })
   await probe(url)
   t.equal(server.connectionCount, 2, 'connections are reused (one was refused by the first client)')
   server.behave('/a', { fields: { ...fields, 'content-encoding': 'gzip' } })
@@ -169,10 +169,11 @@ void t.test('TLS: trust, digests and client certificates', async (t) => {
   await t.rejects(probe(url, [['Host', 'other.test']]), { code: 'SHORTHAUL_ORIGIN_TLS' }, 'another name')
 
   const plain = await origin(t)
-  t.match(await probe(plain.serve('/a', CONTENT, { fields })), { declaredSha256: null }, 'not over plain http')
+  const inClear = { declaredSha256: digest.toString('hex'), isTlsOnly: false }
+  t.match(await probe(plain.serve('/a', CONTENT, { fields })), inClear, 'over plain http it counts, and is told apart')
   server.behave('/a', { fields })
   const upgraded = plain.serve('/up', CONTENT, { redirectTo: url })
-  t.match(await probe(upgraded), { finalUrl: url, declaredSha256: null }, 'nor when the first hop was plain')
+  t.match(await probe(upgraded), { finalUrl: url, ...inClear }, 'also when only the first hop was plain')
   const downgraded = server.serve('/down', CONTENT, { redirectTo: plain.url('/a') })
   await t.rejects(probe(downgraded), { code: 'SHORTHAUL_ORIGIN_REDIRECT', message: /https to http/ })
 

@@ -60,6 +60,8 @@ export function record(name: string, options: Partial<ResourceRecord> & { segmen
     finalUrl: resource.url,
     root: null,
     sha256: null,
+    pinnedSha256: null,
+    declaredSha256: null,
     identification: null,
     createdAtMs: 1,
     lastUsedAtMs: 1,

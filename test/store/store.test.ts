@@ -7,7 +7,7 @@ import { type AgentKey, idFromBytes } from '../../src/content/ids.ts'
 import { createManifest } from '../../src/content/manifest.ts'
 import { signStatement } from '../../src/content/statement.ts'
 import { type Disk, systemDisk } from '../../src/store/disk.ts'
-import { decodeSegmentRow, encodeSegmentRow } from '../../src/store/index-codec.ts'
+import { decodeRecord, decodeSegmentRow, encodeRecord, encodeSegmentRow } from '../../src/store/index-codec.ts'
 import { IndexDb, put } from '../../src/store/index-db.ts'
 import { keys } from '../../src/store/index-keys.ts'
 import { Store, type StoreOptions } from '../../src/store/store.ts'
@@ -645,4 +645,12 @@ t.test('eviction', async (t) => {
     t.ok(bytes <= 20_000)
     t.same(await store.verify({ signal }), { checked: files.length, corrupt: 0, missing: 0, recovered: 0 })
   })
+})
+
+void t.test('what is known of digests survives, and its absence in older records is no damage', async (t) => {
+  const digests = { sha256: 'a'.repeat(64), pinnedSha256: 'b'.repeat(64), declaredSha256: 'c'.repeat(64) }
+  const given = record('digests', digests)
+  t.strictSame(decodeRecord(encodeRecord(given)), given)
+  const { pinnedSha256: _pinned, declaredSha256: _declared, ...old } = given
+  t.strictSame(decodeRecord(Buffer.from(JSON.stringify(old))), { ...given, pinnedSha256: null, declaredSha256: null })
 })

@@ -1,5 +1,13 @@
 /** An origin as a member sees it that lies, or whose memory is broken: everything is right but the bytes. */
-import type { OpenOptions, Origin, OriginFacts, OriginRequest, OriginStream } from '../../src/origin/origin.ts'
+import type {
+  OpenOptions,
+  Origin,
+  OriginDocument,
+  OriginFacts,
+  OriginRequest,
+  OriginStream,
+  ReadOptions,
+} from '../../src/origin/origin.ts'
 
 export class FalseOrigin implements Origin {
   readonly #origin: Origin
@@ -18,6 +26,10 @@ export class FalseOrigin implements Origin {
   async open(request: OriginRequest, options: OpenOptions): Promise<OriginStream> {
     const stream = await this.#origin.open(request, options)
     return { ...stream, offset: stream.offset, cancel: () => stream.cancel(), body: this.#falsified(stream) }
+  }
+
+  read(request: OriginRequest, options: ReadOptions): Promise<OriginDocument> {
+    return this.#origin.read(request, options)
   }
 
   close(): Promise<void> {

@@ -42,6 +42,7 @@ function hold(exchange: Exchange, shared: SharedResource, index: number, stateme
 const noOrigin: Origin = {
   probe: () => Promise.reject(new Error('asked')),
   open: () => Promise.reject(new Error('asked')),
+  read: () => Promise.reject(new Error('asked')),
   close: async () => {},
 }
 

@@ -83,6 +83,7 @@ function setUp(options: { isAlone?: boolean; canRange?: boolean; wanted?: Positi
         },
         commit: async (index) => {
           holdings.add(index)
+          return true
         },
         spawn: (run) => tasks.push(run()),
         onRetry: () => t.fail('nor is it tried again for a reason of the origin'),

@@ -374,6 +374,29 @@ void t.test('with neighbours', async (t) => {
     await reader.close()
   })
 
+  await t.test('what an origin declares must be what it sends, and one thing', async (t) => {
+    const { branch, origin, dir } = await setUp(t)
+    const agent = await branch.add(dir('1'))
+    const base64 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('base64')
+    const right = Buffer.alloc(2 * MIB + 5, 'right')
+    const reprDigest = (bytes: Uint8Array) => ({ 'repr-digest': `sha-256=:${base64(bytes)}:` })
+    const url = origin.serve('/a', right, { fields: reprDigest(Buffer.from('other')) })
+    const mismatch = { code: 'SHORTHAUL_DIGEST_MISMATCH', exit: 5 }
+    await t.rejects(agent.fetch(url), mismatch)
+    t.same(readdirSync(agent.dir), ['data'], 'no target is left')
+    const both = { ...reprDigest(right), 'x-amz-checksum-sha256': base64(Buffer.from('other')) }
+    origin.behave('/a', { fields: both })
+    await t.rejects(agent.fetch(url), { ...mismatch, message: /contradicts itself .*Repr-Digest says/ })
+    const pinned = await agent.fetch(url, { sha256: sha256(right) })
+    t.ok(isFile(pinned.path, right), 'the word of the user decides')
+    origin.behave('/a', { fields: reprDigest(right) })
+    t.match(
+      (await agent.fetch(url)).notes,
+      [{ note: 'declared-in-clear' }],
+      'it came over plain http, and that is said',
+    )
+  })
+
   await t.test('trust.attested refuse: nobody is believed but the origin', async (t) => {
     const { branch, origin, dir } = await setUp(t)
     const url = origin.serve('/a', { seed: 27, lengthBytes: SIZE })

@@ -43,7 +43,7 @@ export async function checkOrigin(subject: OriginSubject): Promise<Check[]> {
 }
 
 function judgeFacts(url: string, facts: OriginFacts): Check[] {
-  const { lengthBytes, validator, degradations, redirects, visibility, privateReason, declaredSha256 } = facts
+  const { lengthBytes, validator, degradations, redirects, visibility, privateReason } = facts
   const hops = redirects.length === 0 ? '' : `, ${redirects.length} redirects to ${redactUrl(facts.finalUrl)}`
   const checks = [ok('origin', `${redactUrl(url)} answers${hops}`)]
   checks.push(
@@ -63,13 +63,25 @@ function judgeFacts(url: string, facts: OriginFacts): Check[] {
         )
       : ok('origin validator', `${validator.kind} ${validator.value.slice(0, 80)}`),
   )
-  if (declaredSha256 !== null) checks.push(ok('origin digest', `declares SHA-256 ${declaredSha256}`))
+  checks.push(...judgeDeclared(facts))
   if (visibility === 'private') {
     const hint = 'if it may be shared, have the origin send Cache-Control: public, max-age=…'
     checks.push(warn('sharing', `stays on this machine: ${privateReason ?? 'private'}`, hint))
   } else if (validator === null || lengthBytes === null) {
     checks.push(warn('sharing', 'every machine fetches it for itself: the answer does not identify its bytes'))
   } else checks.push(ok('sharing', 'one copy can serve the whole branch'))
+  return checks
+}
+
+function judgeDeclared({ declaredSha256, declaredConflict, manifestUrl, isTlsOnly }: OriginFacts): Check[] {
+  const checks: Check[] = []
+  if (declaredConflict !== null) {
+    checks.push(fail('origin digest', `contradicts itself: ${declaredConflict}`, 'have the origin declare one SHA-256'))
+  } else if (declaredSha256 !== null) {
+    const found = `declares SHA-256 ${declaredSha256}`
+    checks.push(isTlsOnly ? ok('origin digest', found) : warn('origin digest', `${found}, over plain http`))
+  }
+  if (manifestUrl !== null) checks.push(ok('origin manifest', `named: ${redactUrl(manifestUrl)}`))
   return checks
 }
 

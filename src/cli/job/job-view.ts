@@ -244,12 +244,13 @@ function formatNotify({ command, webhookUrl, events }: NotifySettings): string |
 
 /** A line for each file, with the numbers that `job set --file` takes. */
 export function formatFiles(files: readonly JobFile[]): string {
-  const rows = files.map(({ index, state, bytesDone, bytesTotal, url, target, ranges }) => [
+  const rows = files.map(({ index, state, trust, bytesDone, bytesTotal, url, target, ranges }) => [
     String(index),
     state,
+    trust ?? '-',
     `${formatBytes(bytesDone)} / ${bytesTotal === null ? '?' : formatBytes(bytesTotal)}`,
     oneLine(target),
     oneLine(redactUrl(url)) + (ranges === null ? '' : ` (${countOf(ranges.length, 'range')})`),
   ])
-  return formatTable([['FILE', 'STATE', 'BYTES', 'TARGET', 'URL'], ...rows])
+  return formatTable([['FILE', 'STATE', 'TRUST', 'BYTES', 'TARGET', 'URL'], ...rows])
 }
