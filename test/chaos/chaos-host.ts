@@ -17,7 +17,7 @@ import { isFallen } from './judgement.ts'
 const BAD_AGENT = fileURLToPath(new URL('bad-agent.ts', import.meta.url))
 /** A command that took the daemon's place holds its directory for as long as its transfer takes. */
 const RESTART_TIMEOUT_MS = 120_000
-const RESTART_PAUSE_MS = 500
+const RESTART_PAUSE_MS = 2000
 /** What a daemon may say when it cannot start now and may later. */
 const PASSING = /SHORTHAUL_(?:DATA_DIR_IN_USE|DISK_FULL|STORE_IO)/
 const LAST_LINES = 8

@@ -11,7 +11,8 @@ import { isFallen, judgeFetch, type Outcome, Pulse } from './judgement.ts'
 import type { ChaosPlan, FetchPlan } from './schedule.ts'
 import type { ChaosWorld } from './world.ts'
 
-const WORKERS = 2
+/** With crowds and jobs a host has one or two under way. */
+const WORKERS = 1
 const MIN_PAUSE_MS = 500
 const MAX_PAUSE_MS = 2500
 const WATCH_EVERY_MS = 1000
@@ -123,7 +124,7 @@ export class FetchLoad {
     const process_ = host.agent.startFetch(url, { target, args })
     const running: Running = { process: process_, resource: plan.resource, wasKilled: false }
     this.#running.get(host)?.add(running)
-    const seen = watch(process_, () => world.nowMs())
+    const seen = watch(process_, () => world.fairMs())
     const watcher = new AbortController()
     const stuck = this.#untilStuck(seen, running, watcher.signal)
     const exit = await process_.exit
@@ -179,7 +180,7 @@ export class FetchLoad {
   async #untilStuck(seen: Seen, running: Running, signal: AbortSignal): Promise<string | null> {
     while (!signal.aborted) {
       await systemClock.sleep(WATCH_EVERY_MS, { signal }).catch(() => {})
-      const why = seen.stuck(this.#world.nowMs())
+      const why = seen.stuck()
       if (why === null) continue
       running.wasKilled = true
       void running.process.kill('SIGKILL')
@@ -192,7 +193,7 @@ export class FetchLoad {
 interface Seen {
   readonly notes: readonly string[]
   last(): FetchDone | FetchFailed | undefined
-  stuck(nowMs: number): string | null
+  stuck(): string | null
 }
 
 function watch(process_: LabProcess, nowMs: () => number): Seen {
@@ -216,7 +217,7 @@ function watch(process_: LabProcess, nowMs: () => number): Seen {
       pulse.seen({ nowMs: nowMs(), bytesDone, reason: hold })
     }
   })
-  return { notes, last: () => last, stuck: (atMs) => pulse.stuck(atMs) }
+  return { notes, last: () => last, stuck: () => pulse.stuck(nowMs()) }
 }
 
 /** Undefined for a line that a killed command did not finish. */

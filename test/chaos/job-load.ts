@@ -105,12 +105,12 @@ export class JobLoad {
   ): Promise<{ readonly outcome: Outcome; readonly job: JobSeen | null }> {
     const { id, giveUp } = about
     const world = this.#world
-    const pulse = new Pulse(world.nowMs())
+    const pulse = new Pulse(world.fairMs())
     let last: JobSeen | null = null
     for (;;) {
       await systemClock.sleep(LOOK_EVERY_MS)
       const job = host.isUp ? await this.#look(host, id) : null
-      const nowMs = world.nowMs()
+      const nowMs = world.fairMs()
       if (job === null) {
         pulse.seen({ nowMs, bytesDone: last?.totals.bytesDone ?? 0, reason: 'the daemon does not answer' })
         if (giveUp.aborted) return { outcome: { is: 'stuck', why: 'the daemon does not answer at the end' }, job: last }

@@ -80,7 +80,7 @@ export function judgeFailure(failure: { readonly code: string; readonly message:
   return { is: 'failed', code, message }
 }
 
-/** Without a new byte or a stated reason for so long, something is stuck. Generous: others may have the processor. */
+/** Without a new byte or a stated reason for so long, of fair time (fair-time.ts), something is stuck. */
 export const STUCK_MS = 60_000
 
 /** Whether something still moves: what it has done grows, or it says why not. */

@@ -1,6 +1,6 @@
 /** One chaos run from the first namespace to the verdict. */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { systemClock } from '../../src/clock.ts'
 import { idleSamples, lookAfter, meet } from './aftermath.ts'
@@ -14,7 +14,7 @@ import { ChaosWorld } from './world.ts'
 const SAMPLE_EVERY_MS = 2000
 /** Longer than keep-alives that would make an end differ from a beginning. */
 const SETTLE_MS = 4000
-/** Everything is mended by then: who has not ended so much later is stuck. */
+/** Everything is mended by then: who has not ended so much later, of fair time, is stuck. */
 const END_TIMEOUT_MS = 150_000
 
 export interface ChaosResult {
@@ -78,9 +78,11 @@ async function carryOut(world: ChaosWorld, plan: ChaosPlan, tell: (text: string)
   await systemClock.sleep(Math.max(0, beganMs + plan.durationMs - systemClock.monotonicMs()))
   stop.abort()
   tell('all is mended; waiting for what was begun')
-  const timer = setTimeout(() => giveUp.abort(), END_TIMEOUT_MS)
+  const ended = new AbortController()
+  const watching = abortAfter(giveUp, { world, timeoutMs: END_TIMEOUT_MS, ended: ended.signal })
   await Promise.all([working, ...happening])
-  clearTimeout(timer)
+  ended.abort()
+  await watching
   await Promise.all(world.hosts.map((host) => host.settled()))
   tell('looking at what is left')
   const after = await lookAfter(world, fetches)
@@ -123,10 +125,46 @@ function happen(event: ChaosEvent, { fetches, jobs, faults, giveUp }: Actors): P
   }
 }
 
+async function abortAfter(
+  controller: AbortController,
+  options: { readonly world: ChaosWorld; readonly timeoutMs: number; readonly ended: AbortSignal },
+): Promise<void> {
+  const { world, timeoutMs, ended } = options
+  const deadlineMs = world.fairMs() + timeoutMs
+  while (!ended.aborted && world.fairMs() < deadlineMs) {
+    await systemClock.sleep(1000, { signal: ended }).catch(() => {})
+  }
+  if (!ended.aborted) controller.abort()
+}
+
+/** Also notes how busy machine and WAN are, without which nobody knows why something took long. */
 async function sample(world: ChaosWorld, into: DaemonSample[], signal: AbortSignal): Promise<void> {
+  let before = { wanBytes: await world.lab.wanBytesIn(), cpu: await cpuTimes(), atMs: world.nowMs() }
   while (!signal.aborted) {
     const seen = await Promise.all(world.hosts.map((host) => host.sample(world.nowMs())))
     into.push(...seen.filter((one) => one !== null))
+    const now = { wanBytes: await world.lab.wanBytesIn(), cpu: await cpuTimes(), atMs: world.nowMs() }
+    const runnable = await runnableCount()
+    world.machineIs({ runnable, processors: availableParallelism() })
+    world.note('machine', {
+      runnable,
+      wanMbit: Math.round((now.wanBytes - before.wanBytes) / 125 / (now.atMs - before.atMs)),
+      busyRatio: Number(((now.cpu.busy - before.cpu.busy) / Math.max(1, now.cpu.all - before.cpu.all)).toFixed(2)),
+    })
+    before = now
     await systemClock.sleep(SAMPLE_EVERY_MS, { signal }).catch(() => {})
   }
+}
+
+/** Of all processors, in ticks since the start of the machine. */
+async function cpuTimes(): Promise<{ readonly busy: number; readonly all: number }> {
+  const [first = ''] = (await readFile('/proc/stat', 'utf8')).split('\n')
+  const [user = 0, nice = 0, system = 0, idle = 0, wait = 0, ...rest] = first.split(/\s+/).slice(1).map(Number)
+  const busy = user + nice + system + rest.slice(0, 3).reduce((sum, one) => sum + one, 0)
+  return { busy, all: busy + idle + wait }
+}
+
+/** Processes that run or want to, on the whole machine. */
+async function runnableCount(): Promise<number> {
+  return Number(/ (\d+)\/\d+ /.exec(await readFile('/proc/loadavg', 'utf8'))?.[1] ?? 1)
 }

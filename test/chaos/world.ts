@@ -14,6 +14,7 @@ import { Lab } from '../lab/lab.ts'
 import { OriginHost, type OriginSettings } from '../lab/origin-host.ts'
 import { modeFileOf } from './bad-agent.ts'
 import { ChaosHost } from './chaos-host.ts'
+import { FairTime } from './fair-time.ts'
 import type { TaskRecord } from './figures.ts'
 import { OriginTruth } from './origin-truth.ts'
 import type { BadMode, ChaosResource } from './schedule.ts'
@@ -39,6 +40,7 @@ export class ChaosWorld {
   #originBytesBefore = 0
   readonly #notes: WriteStream
   readonly #startedMs = systemClock.monotonicMs()
+  readonly #fairTime = new FairTime(0)
   readonly #sha256s = new Map<string, string>()
   readonly #got = new Map<string, number>()
 
@@ -93,6 +95,15 @@ export class ChaosWorld {
   /** Since the world is open. */
   nowMs(): number {
     return systemClock.monotonicMs() - this.#startedMs
+  }
+
+  /** The same, slower where the machine has not enough processors for what wants to run. */
+  fairMs(): number {
+    return this.#fairTime.at(this.nowMs())
+  }
+
+  machineIs(now: { readonly runnable: number; readonly processors: number }): void {
+    this.#fairTime.machineIs({ ...now, nowMs: this.nowMs() })
   }
 
   note(text: string, fields: Readonly<Record<string, unknown>> = {}): void {
