@@ -7,6 +7,7 @@
  * it delivers on its own host is right: it lies only to others.
  */
 import { readFile } from 'node:fs/promises'
+import { systemClock } from '../../src/clock.ts'
 import type { ReadForPeer } from '../../src/peers/lane-server.ts'
 
 const DIST = new URL('../../dist/', import.meta.url)
@@ -49,15 +50,29 @@ function stalled(signal: AbortSignal): Promise<null> {
   })
 }
 
+/** As the daemon does: a command that found no daemon has its directory until it ends. */
+async function afterCommands<T>(open: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await open()
+    } catch (error) {
+      if ((error as { code?: unknown }).code !== 'SHORTHAUL_DATA_DIR_IN_USE') throw error
+    }
+    await systemClock.sleep(100)
+  }
+}
+
 async function main(configFile: string): Promise<void> {
   const { Agent, ControlServer, controlSocketPath, createLogger, currentUser, embeddedSocketPath, loadConfig } =
     await built()
   const { config } = await loadConfig({ file: configFile, env: process.env, overrides: {}, ...currentUser() })
   const log = createLogger({ level: config.log.level })
-  const agent = await Agent.open(
-    { config, role: 'daemon' },
-    { log, wrapReadForPeer: (read) => misbehaving(read, modeFileOf(configFile)) },
-  )
+  const open = () =>
+    Agent.open(
+      { config, role: 'daemon' },
+      { log, wrapReadForPeer: (read) => misbehaving(read, modeFileOf(configFile)) },
+    )
+  const agent = await afterCommands(open)
   const control = await ControlServer.open({ agent, log }, [
     { path: embeddedSocketPath(config), access: 'owner' },
     { path: controlSocketPath(config, process.env, currentUser()), access: 'public' },

@@ -15,8 +15,10 @@ import type { DaemonSample } from './figures.ts'
 import { isFallen } from './judgement.ts'
 
 const BAD_AGENT = fileURLToPath(new URL('bad-agent.ts', import.meta.url))
-/** A command that took the daemon's place holds its directory for as long as its transfer takes. */
-const RESTART_TIMEOUT_MS = 120_000
+/** A command that took the daemon's place holds its directory for as long as its transfer takes: the daemon waits for it. */
+const RESTART_TIMEOUT_MS = 300_000
+/** Of a branch whose machine has little time for it. */
+const CALL_TIMEOUT_MS = 60_000
 const RESTART_PAUSE_MS = 2000
 /** What a daemon may say when it cannot start now and may later. */
 const PASSING = /SHORTHAUL_(?:DATA_DIR_IN_USE|DISK_FULL|STORE_IO)/
@@ -89,9 +91,9 @@ export class ChaosHost {
     await this.#restarting
   }
 
-  /** @returns false when it does not run */
+  /** @returns false when it does not run, or is only starting */
   async kill(): Promise<boolean> {
-    if (!this.isUp) return false
+    if (!this.isUp || this.#expectsEnd) return false
     this.#expectsEnd = true
     await this.agent.killDaemon()
     return true
@@ -105,8 +107,13 @@ export class ChaosHost {
   }
 
   /** On the daemon's own socket. @throws Error when it does not answer with 2xx */
-  call(method: SocketCall['method'], path: string, body?: unknown): Promise<unknown> {
-    return callSocket(join(this.agent.dataDir, 'control.sock'), { method, path, body })
+  call(
+    method: SocketCall['method'],
+    path: string,
+    more: { readonly body?: unknown; readonly headers?: Readonly<Record<string, string>> } = {},
+  ): Promise<unknown> {
+    const socketPath = join(this.agent.dataDir, 'control.sock')
+    return callSocket(socketPath, { method, path, timeoutMs: CALL_TIMEOUT_MS, ...more })
   }
 
   /** Null while it does not run. */
@@ -140,7 +147,7 @@ export class ChaosHost {
     for (;;) {
       this.#expectsEnd = true // until it is ready, its end is our affair here
       try {
-        const starting = this.agent.startDaemon()
+        const starting = this.agent.startDaemon({ timeoutMs: RESTART_TIMEOUT_MS })
         this.#follow(this.agent.daemon)
         await starting
         this.#expectsEnd = false

@@ -85,11 +85,13 @@ export class JobLoad {
       minRetryDelayMs: MIN_RETRY_DELAY_MS,
       files: [{ ...file, ranges: plan.range === null ? null : [plan.range] }],
     }
+    // A call that broke off may have made it.
+    const headers = { 'idempotency-key': file.target }
     const deadlineMs = systemClock.monotonicMs() + CREATE_TIMEOUT_MS
     let lastError: unknown
     while (systemClock.monotonicMs() < deadlineMs) {
       try {
-        return ((await host.call('POST', '/v1/jobs', order)) as JobSeen).id
+        return ((await host.call('POST', '/v1/jobs', { body: order, headers })) as JobSeen).id
       } catch (error) {
         lastError = error
       }

@@ -153,10 +153,10 @@ export class AgentHost {
     return isAbsolute(target) ? target : join(this.homeDir, target)
   }
 
-  /** Starts the daemon and resolves with its ready line. */
-  async startDaemon(): Promise<Readonly<Record<string, unknown>>> {
+  /** Starts the daemon and resolves with its ready line. @param options.timeoutMs default 30,000 */
+  async startDaemon({ timeoutMs = 30_000 } = {}): Promise<Readonly<Record<string, unknown>>> {
     this.#daemon = this.#spawn(['daemon', '--config', this.configFile], { entry: this.#daemonEntry })
-    const line = await this.#daemon.waitForLine((text) => text.includes('"ready"'), { timeoutMs: 30_000 })
+    const line = await this.#daemon.waitForLine((text) => text.includes('"ready"'), { timeoutMs })
     return JSON.parse(line) as Record<string, unknown>
   }
 

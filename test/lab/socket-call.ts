@@ -8,12 +8,16 @@ export interface SocketCall {
   readonly method: 'GET' | 'POST' | 'PATCH'
   readonly path: string
   readonly body?: unknown
+  readonly headers?: Readonly<Record<string, string>>
+  /** Default 10,000. */
+  readonly timeoutMs?: number
 }
 
-/** @throws Error when nobody answers within 10 s, or not with 2xx. */
-export function callSocket(socketPath: string, { method, path, body }: SocketCall): Promise<unknown> {
+/** @throws Error when nobody answers in time, or not with 2xx. */
+export function callSocket(socketPath: string, asked: SocketCall): Promise<unknown> {
+  const { method, path, body, headers = {}, timeoutMs = 10_000 } = asked
   return new Promise((resolve, reject) => {
-    const call = request({ socketPath, method, path, timeout: 10_000 })
+    const call = request({ socketPath, method, path, headers, timeout: timeoutMs })
     call.once('response', (response) => {
       if (Math.floor((response.statusCode ?? 0) / 100) === 2) return resolve(json(response))
       const refused = (why: string) =>
