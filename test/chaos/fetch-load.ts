@@ -18,8 +18,10 @@ const MAX_PAUSE_MS = 2500
 const WATCH_EVERY_MS = 1000
 
 interface Running {
+  readonly host: ChaosHost
   readonly process: LabProcess
   readonly resource: number
+  readonly priority: FetchPlan['priority']
   wasKilled: boolean
 }
 
@@ -83,6 +85,17 @@ export class FetchLoad {
     return true
   }
 
+  /** Background work may take minutes for a segment; what is left of it is fetched at the end, at once. */
+  async killBackground(): Promise<void> {
+    for (const running of this.#running.values()) {
+      for (const one of running) {
+        if (one.priority === 'foreground') continue
+        one.wasKilled = true
+        await one.process.kill('SIGKILL')
+      }
+    }
+  }
+
   async #keepFetching(host: ChaosHost, stop: AbortSignal): Promise<void> {
     const plans = this.#plan.fetches[host.host - 1] ?? []
     let next = 0
@@ -122,7 +135,8 @@ export class FetchLoad {
     const startedMs = world.nowMs()
     this.#lastResource = plan.resource
     const process_ = host.agent.startFetch(url, { target, args })
-    const running: Running = { process: process_, resource: plan.resource, wasKilled: false }
+    const { resource: index, priority } = plan
+    const running: Running = { host, process: process_, resource: index, priority, wasKilled: false }
     this.#running.get(host)?.add(running)
     const seen = watch(process_, () => world.fairMs())
     const watcher = new AbortController()
@@ -176,18 +190,30 @@ export class FetchLoad {
     return { outcome, target }
   }
 
+  /** Others use the line, says the daemon: that is a reason for background work. */
+  async #isYielding({ host, priority }: Running): Promise<boolean> {
+    if (priority === 'foreground') return false
+    const status = await host.call('GET', '/v1/status').catch(() => null)
+    return (status as StatusSeen | null)?.throttle.wan.phase === 'yield'
+  }
+
   /** Null when it ended before; else it is killed, and this says what it was at. */
   async #untilStuck(seen: Seen, running: Running, signal: AbortSignal): Promise<string | null> {
     while (!signal.aborted) {
       await systemClock.sleep(WATCH_EVERY_MS, { signal }).catch(() => {})
       const why = seen.stuck()
-      if (why === null) continue
+      if (why === null || (await this.#isYielding(running))) continue
+      await this.#world.noteStuck()
       running.wasKilled = true
       void running.process.kill('SIGKILL')
       return `${why}; the last lines:\n${running.process.lines.slice(-2).join('\n')}\n${running.process.stderr.slice(-1000)}`
     }
     return null
   }
+}
+
+interface StatusSeen {
+  readonly throttle: { readonly wan: { readonly phase: string } }
 }
 
 interface Seen {

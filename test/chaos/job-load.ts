@@ -37,6 +37,21 @@ export class JobLoad {
     this.#plan = plan
   }
 
+  /**
+   * What is left is wanted now: background work goes by the delays of the line, and where the processor is short those say
+   * that it is full, so that a segment takes minutes.
+   */
+  async hurry(): Promise<void> {
+    for (const host of this.#world.hosts) {
+      const page = await host.call('GET', '/v1/jobs?limit=1000').catch(() => null)
+      for (const { id } of (page as { readonly jobs: readonly JobSeen[] } | null)?.jobs ?? []) {
+        await host.call('PATCH', `/v1/jobs/${id}`, { body: { priority: 'foreground' } }).catch((error: unknown) => {
+          this.#world.note('job cannot be hurried', { host: host.host, id, error: String(error) })
+        })
+      }
+    }
+  }
+
   /** One job from its making to its end. @param giveUp then it is cancelled, and counts as stuck */
   async run(plan: JobPlan, giveUp: AbortSignal): Promise<void> {
     const world = this.#world
@@ -128,6 +143,7 @@ export class JobLoad {
       if (job.state === 'transferred') await this.#act(host, id, 'complete')
       const why = giveUp.aborted ? `at the end: ${job.state}, ${job.reason.text}` : pulse.stuck(nowMs)
       if (why !== null) {
+        await world.noteStuck()
         await this.#act(host, id, 'cancel')
         return { outcome: { is: 'stuck', why: `${why}; ${JSON.stringify(job.reason)}` }, job }
       }
@@ -164,7 +180,7 @@ export class JobLoad {
 function statedReason({ reason }: JobSeen): string | null {
   if (NO_REASONS.includes(reason.code)) return null
   // "Nothing has come for 70 s" is a finding and no reason, unless it says what is tried again.
-  if (reason.code === 'stalled' && !reason.text.includes('trying again')) return null
+  if (reason.code === 'stalled' && !/trying again|others use the line/.test(reason.text)) return null
   if (reason.code === 'waiting-for-turn' && reason.text === 'About to start') return null
   return reason.text
 }

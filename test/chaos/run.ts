@@ -77,12 +77,14 @@ async function carryOut(world: ChaosWorld, plan: ChaosPlan, tell: (text: string)
   }
   await systemClock.sleep(Math.max(0, beganMs + plan.durationMs - systemClock.monotonicMs()))
   stop.abort()
+  await fetches.killBackground()
   tell('all is mended; waiting for what was begun')
   const ended = new AbortController()
   const watching = abortAfter(giveUp, { world, timeoutMs: END_TIMEOUT_MS, ended: ended.signal })
+  const hurrying = hurry(jobs, ended.signal)
   await Promise.all([working, ...happening])
   ended.abort()
-  await watching
+  await Promise.all([watching, hurrying])
   await Promise.all(world.hosts.map((host) => host.settled()))
   tell('looking at what is left')
   const after = await lookAfter(world, fetches)
@@ -122,6 +124,14 @@ function happen(event: ChaosEvent, { fetches, jobs, faults, giveUp }: Actors): P
       return fetches.crowd(event.resource)
     default:
       return faults.apply(event)
+  }
+}
+
+/** Again and again: a daemon that is not there yet has jobs too. */
+async function hurry(jobs: JobLoad, ended: AbortSignal): Promise<void> {
+  while (!ended.aborted) {
+    await jobs.hurry()
+    await systemClock.sleep(10_000, { signal: ended }).catch(() => {})
   }
 }
 

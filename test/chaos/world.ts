@@ -23,6 +23,8 @@ const run = promisify(execFile)
 export const WAN = { downMbit: 50, upMbit: 20 } as const
 const LAN_MBIT = 1000
 const ONE_WAY_DELAY_US = 10_000
+/** On a machine that has no time for it. */
+const ORIGIN_TIMEOUT_MS = 120_000
 /** Hosts whose data directory, and whose targets, are on a file system of their own. */
 const DISKS = { data: { host: 1, mib: 192 }, targets: { host: 2, mib: 192 } } as const
 
@@ -66,7 +68,10 @@ export class ChaosWorld {
     const notes = createWriteStream(join(logsDir, 'run.jsonl'))
     const lab = await Lab.up({ ...WAN, hosts: options.hosts, lanMbit: LAN_MBIT, delayUs: ONE_WAY_DELAY_US })
     try {
-      const [origin, secretFile] = await Promise.all([OriginHost.start(lab), writeBranchSecret(lab, 'branch')])
+      const [origin, secretFile] = await Promise.all([
+        OriginHost.start(lab, {}, { timeoutMs: ORIGIN_TIMEOUT_MS }),
+        writeBranchSecret(lab, 'branch'),
+      ])
       const crashes: string[] = []
       const badLines: string[] = []
       const holder: { world?: ChaosWorld } = {}
@@ -108,6 +113,14 @@ export class ChaosWorld {
 
   note(text: string, fields: Readonly<Record<string, unknown>> = {}): void {
     this.#notes.write(`${JSON.stringify({ atMs: Math.round(this.nowMs()), what: text, ...fields })}\n`)
+  }
+
+  /** What all daemons say of themselves while something is stuck: whoever keeps it may be another one. */
+  async noteStuck(): Promise<void> {
+    for (const host of this.hosts) {
+      const status = await host.call('GET', '/v1/status').catch(String)
+      this.note('status while something is stuck', { host: host.host, status })
+    }
   }
 
   host(number: number): ChaosHost {
@@ -164,7 +177,8 @@ export class ChaosWorld {
 
   async restartOrigin(): Promise<void> {
     // Before it listens nobody may see another generation: its first answers are of what is set here.
-    this.origin = await OriginHost.start(this.lab, { ...this.#settings, generationByPath: this.truth.byPath() })
+    const settings = { ...this.#settings, generationByPath: this.truth.byPath() }
+    this.origin = await OriginHost.start(this.lab, settings, { timeoutMs: ORIGIN_TIMEOUT_MS })
   }
 
   async originBytes(): Promise<number> {
