@@ -41,6 +41,7 @@ export async function openJobs(
       release,
       surroundings: {
         hold: (priority) => governor.hold(priority),
+        isYielding: (priority) => governor.isBusy(priority),
         cost: (policy) => gate.holdBy(policy),
         networkMark,
         networkChanged: () => gate.refresh(),

@@ -1,7 +1,6 @@
 /** `shorthaul daemon`: the agent of this machine, until SIGTERM or Ctrl-C. */
 import { join } from 'node:path'
 import type { Logger } from 'pino'
-import { Agent } from '../agent.ts'
 import {
   controlSocketPath,
   currentUser,
@@ -16,6 +15,7 @@ import { EXIT, isShorthaulError, ShorthaulError } from '../errors.ts'
 import { createLogger } from '../log.ts'
 import { AGENT_VERSION } from '../version.ts'
 import { type GlobalOptions, loadCliConfig } from './context.ts'
+import { openDaemonAgent } from './daemon-agent.ts'
 import { interruptSignal } from './output.ts'
 
 /** Leaving is bounded: a neighbour that just died must not hold the shutdown of a machine. */
@@ -31,7 +31,7 @@ export async function daemonVerb(options: GlobalOptions): Promise<void> {
   const signal = interruptSignal()
   log.info({ version: AGENT_VERSION, config: file, dataDir: config.dataDir }, 'starting')
   const port = await controlPortOf(config, log)
-  const agent = await Agent.open({ config, role: 'daemon' }, { log })
+  const agent = await openDaemonAgent(config, { log, signal })
   const control = await ControlServer.open({ agent, log }, port === null ? [own] : [own, port])
   const sockets = [own.path]
   let publicControl: ControlServer | null = null

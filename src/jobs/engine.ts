@@ -41,6 +41,8 @@ export interface JobEngineComponents {
 export interface Surroundings {
   /** Why nothing of this priority may be had from origins now; null: it may. */
   hold(priority: Priority): Hold | null
+  /** Work of this priority gives way to others on the line. */
+  isYielding(priority: Priority): boolean
   /** Why the line is dearer than this policy allows; null: it is not. */
   cost(policy: MeteredPolicy): Hold | null
   /** Changes with the addresses of this machine; empty: it has none. */
@@ -169,6 +171,7 @@ export class JobEngine {
       moreUrgent: this.#moreUrgent(job),
       runningCount: this.#turns.size,
       isNetworkDown: this.#networkMark === '',
+      isYielding: surroundings.isYielding(job.priority),
       run: run ? { bytesPerSec: run.bytesPerSec, stalledMs: run.stalledMs, trouble: run.trouble } : null,
     })
   }

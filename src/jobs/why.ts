@@ -16,6 +16,8 @@ export interface Circumstances {
   readonly runningCount: number
   /** This machine has no network besides itself. */
   readonly isNetworkDown: boolean
+  /** Others use the line: what comes, comes so slowly that a segment may take minutes. */
+  readonly isYielding: boolean
   /** Of its turn; null: it has none. */
   readonly run: {
     readonly bytesPerSec: number
@@ -71,7 +73,7 @@ function whyQueued({ costText, moreUrgent, runningCount }: Circumstances): JobRe
   return reason('waiting-for-turn', runningCount === 0 ? 'About to start' : `Waiting for its turn: ${others} one`)
 }
 
-function whyRunning({ hold, run, isNetworkDown }: Circumstances): JobReason | null {
+function whyRunning({ hold, run, isNetworkDown, isYielding }: Circumstances): JobReason | null {
   const isStalled = run !== null && run.stalledMs > STALLED_MS
   if (hold !== null && (run === null || run.bytesPerSec === 0)) {
     return { ...reason('held', `Nothing may be had from the origin: ${hold.text}`), untilMs: hold.untilMs }
@@ -80,7 +82,8 @@ function whyRunning({ hold, run, isNetworkDown }: Circumstances): JobReason | nu
   if (!isStalled && !isTroubled) return null
   if (isNetworkDown) return reason('network-down', 'Waiting for the network: this machine has none')
   const seconds = Math.round(run.stalledMs / 1000)
-  const cause = run.trouble === null ? '' : `, trying again: ${run.trouble}`
+  const slowly = isYielding ? ': others use the line, and this goes slowly until they are done' : ''
+  const cause = run.trouble === null ? slowly : `, trying again: ${run.trouble}`
   return reason('stalled', `Nothing has come for ${seconds} s${cause}`)
 }
 

@@ -29,6 +29,24 @@ interface Check {
   readonly message: string
 }
 
+t.test('a daemon waits for the command that uses its data directory, and has it when that ends', async (t) => {
+  const home = newHome(t)
+  const url = origin.serve('/stalled.bin', { seed: 9, lengthBytes: LENGTH }, { stallAfterBytes: LENGTH / 2 })
+  const command = home.start(['fetch', url, '--json'])
+  await command.firstLine() // it fetches, so the directory is its own
+  const daemon = home.start(['daemon'])
+  const waits = new Promise<string>((resolve) => {
+    let said = ''
+    daemon.child.stderr?.on('data', (chunk: Buffer) => {
+      said += chunk.toString()
+      if (said.includes('waiting for the command')) resolve('waits')
+    })
+  })
+  t.equal(await Promise.race([waits, daemon.done.then(({ stderr }) => stderr)]), 'waits')
+  command.child.kill('SIGKILL')
+  t.match(JSON.parse(await daemon.firstLine()), { event: 'ready', dataDir: home.dataDir })
+})
+
 t.test('a daemon serves fetch and the other verbs, and ends with 0 on SIGTERM', async (t) => {
   const home = newHome(t)
   const daemon = await home.daemon()

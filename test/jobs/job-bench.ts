@@ -264,6 +264,7 @@ export class JobBench {
         runAsOwner: () => Promise.reject(new Error('no program is run here')),
         surroundings: {
           hold: () => around.hold,
+          isYielding: () => false,
           cost: () => around.cost,
           networkChanged: () => {},
           networkMark: () => around.network,

@@ -10,6 +10,7 @@ const QUIET: Circumstances = {
   moreUrgent: null,
   runningCount: 0,
   isNetworkDown: false,
+  isYielding: false,
   run: null,
 }
 const RUN = { bytesPerSec: 0, stalledMs: 0, trouble: null }
@@ -50,6 +51,17 @@ await t.test('a running job says what keeps it', async (t) => {
     text: 'Nothing has come for 61 s, trying again: 503',
   })
   t.match(why(job, { ...QUIET, run: stalled, isNetworkDown: true }), { code: 'network-down' })
+  const silent = { ...stalled, trouble: null }
+  t.match(why(job, { ...QUIET, run: silent }), { code: 'stalled', text: 'Nothing has come for 61 s' })
+  t.match(
+    why(job, { ...QUIET, run: silent, isYielding: true }),
+    {
+      code: 'stalled',
+      text: 'Nothing has come for 61 s: others use the line, and this goes slowly until they are done',
+    },
+    'at the floor of the governor one segment may take minutes',
+  )
+  t.match(why(job, { ...QUIET, run: stalled, isYielding: true }), { text: /trying again: 503$/ }, 'trouble says more')
 })
 
 await t.test('a job that failed for now says why and until when', async (t) => {

@@ -63,6 +63,8 @@ export interface AgentOptions {
   /** Merged over `dataDir` and `branch.secretFile`, which is all that the config holds otherwise. */
   readonly config?: Readonly<Record<string, unknown>>
   readonly env?: NodeJS.ProcessEnv
+  /** What is started with Node.js as its daemon, up to the verb. Default: the built command. */
+  readonly daemonEntry?: readonly string[]
 }
 
 export interface FetchOptions {
@@ -102,6 +104,7 @@ export class AgentHost {
   /** What the host's processes see as /run, where a daemon of root has its control socket. */
   readonly #runDir: string
   readonly #env: NodeJS.ProcessEnv
+  readonly #daemonEntry: readonly string[]
   #daemon: LabProcess | undefined
 
   private constructor(lab: Lab, host: number, options: AgentOptions) {
@@ -111,6 +114,7 @@ export class AgentHost {
     this.dataDir = join(this.homeDir, 'data')
     this.configFile = join(this.homeDir, 'config.yaml')
     this.#runDir = join(this.homeDir, 'run')
+    this.#daemonEntry = options.daemonEntry ?? [CLI_PATH]
     const inherited = Object.entries(process.env).filter(
       ([name]) => !/^(SHORTHAUL_|XDG_|TAP|NODE_OPTIONS|.*_proxy$)/i.test(name),
     )
@@ -149,10 +153,10 @@ export class AgentHost {
     return isAbsolute(target) ? target : join(this.homeDir, target)
   }
 
-  /** Starts the daemon and resolves with its ready line. */
-  async startDaemon(): Promise<Readonly<Record<string, unknown>>> {
-    this.#daemon = this.#spawn(['daemon', '--config', this.configFile])
-    const line = await this.#daemon.waitForLine((text) => text.includes('"ready"'), { timeoutMs: 30_000 })
+  /** Starts the daemon and resolves with its ready line. @param options.timeoutMs default 30,000 */
+  async startDaemon({ timeoutMs = 30_000 } = {}): Promise<Readonly<Record<string, unknown>>> {
+    this.#daemon = this.#spawn(['daemon', '--config', this.configFile], { entry: this.#daemonEntry })
+    const line = await this.#daemon.waitForLine((text) => text.includes('"ready"'), { timeoutMs })
     return JSON.parse(line) as Record<string, unknown>
   }
 
@@ -170,7 +174,7 @@ export class AgentHost {
     const args = ['fetch', url, '--json', '--config', this.configFile]
     if (options.target !== undefined) args.push('-o', options.target)
     if (options.embedded) args.push('--no-daemon')
-    return this.#spawn([...args, ...(options.args ?? [])], options.as)
+    return this.#spawn([...args, ...(options.args ?? [])], { as: options.as })
   }
 
   /** `fetch --json` to its end, whichever that is. */
@@ -206,7 +210,10 @@ export class AgentHost {
     return hash.digest('hex')
   }
 
-  #spawn(args: readonly string[], as?: FetchOptions['as']): LabProcess {
+  #spawn(
+    args: readonly string[],
+    { as, entry = [CLI_PATH] }: { as?: FetchOptions['as'] | undefined; entry?: readonly string[] } = {},
+  ): LabProcess {
     // `ip netns exec` gives each process a mount namespace of its own: what is bound there is seen by it alone.
     const identity = as
       ? `umask ${as.umask}; exec setpriv --reuid=${as.user} --regid=${as.group} --clear-groups`
@@ -214,7 +221,7 @@ export class AgentHost {
     const script = `mount --bind '${this.#runDir}' /run && ${identity} "$0" "$@"`
     const env = as ? { ...this.#env, HOME: as.cwd, XDG_RUNTIME_DIR: undefined } : this.#env
     const cwd = as?.cwd ?? this.homeDir
-    return this.lab.spawn(this.host, 'bash', ['-c', script, process.execPath, CLI_PATH, ...args], { env, cwd })
+    return this.lab.spawn(this.host, 'bash', ['-c', script, process.execPath, ...entry, ...args], { env, cwd })
   }
 }
 

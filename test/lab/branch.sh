@@ -70,6 +70,13 @@ lan_rate() {
   done
 }
 
+# The WAN's bottleneck, in both directions; its buffer keeps its depth in time.
+wan_rate() {
+  local down_mbit=$1 up_mbit=$2 fifo_ms=100
+  tc -n "$LAB-router" qdisc change dev lan0 root handle 1: tbf rate "${down_mbit}mbit" burst 6000 limit $((down_mbit * 125 * fifo_ms))
+  tc -n "$LAB-router" qdisc change dev wan1 root handle 1: tbf rate "${up_mbit}mbit" burst 6000 limit $((up_mbit * 125 * fifo_ms))
+}
+
 down() {
   local h pids
   for h in origin router bridge $(seq 1 "$(cat "$STATE/hosts" 2>/dev/null || echo 0)"); do
@@ -77,6 +84,8 @@ down() {
     [[ -z $pids ]] || kill -9 $pids 2>/dev/null || true
   done
   for h in $(ip netns list | awk '{print $1}' | grep "^$LAB-" || true); do ip netns del "$h" 2>/dev/null || true; done
+  # file systems of a size of their own, which tests mount there
+  awk -v under="$STATE/" 'index($2, under) == 1 { print $2 }' /proc/mounts | sort -r | xargs -r umount -l
   rm -rf "$STATE"
 }
 
@@ -84,6 +93,7 @@ case ${1:-} in
   up) shift; (($#)) || die "up N"; up "$@";;
   on) h=$2; shift 2; exec ip netns exec "$LAB-$h" "$@";;
   lan-rate) lan_rate "$2" "$3";;
+  wan-rate) wan_rate "$2" "$3";;
   down) down;;
   *) sed -n '2,12p' "$0" | sed 's/^# \{0,1\}//'; exit 2;;
 esac

@@ -22,6 +22,7 @@ export class LabProcess {
   readonly lines: string[] = []
   readonly #child: ChildProcess
   readonly #listeners = new Set<(line: string) => void>()
+  readonly #stderrListeners = new Set<(text: string) => void>()
   #stderr = ''
   #ended: ProcessExit | undefined
 
@@ -30,6 +31,7 @@ export class LabProcess {
     this.pid = child.pid ?? -1
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       this.#stderr = (this.#stderr + text).slice(-STDERR_TAIL_CHARS)
+      for (const listener of this.#stderrListeners) listener(text)
     })
     const linesRead = new Promise<void>((resolve) => {
       if (!child.stdout) return resolve()
@@ -68,6 +70,12 @@ export class LabProcess {
 
   get ended(): ProcessExit | undefined {
     return this.#ended
+  }
+
+  /** Calls `listener` with what is on stderr already (its tail), and with all that comes. */
+  onStderr(listener: (text: string) => void): void {
+    if (this.#stderr !== '') listener(this.#stderr)
+    this.#stderrListeners.add(listener)
   }
 
   /** Calls `listener` for each line from now on; returns the function that stops it. */

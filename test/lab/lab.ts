@@ -238,6 +238,11 @@ export class Lab {
     await run(BRANCH_SH, ['lan-rate', String(host), String(mbit ?? 0)], { env: branchEnv(this.name) })
   }
 
+  /** Of the WAN, from now on. */
+  async setWanRate({ downMbit, upMbit }: { readonly downMbit: number; readonly upMbit: number }): Promise<void> {
+    await run(BRANCH_SH, ['wan-rate', String(downMbit), String(upMbit)], { env: branchEnv(this.name) })
+  }
+
   async #bridgePort(host: number | 'router', change: readonly string[]): Promise<void> {
     await run('ip', ['-n', this.namespaceOf('bridge'), 'link', 'set', 'dev', `p-${host}`, ...change])
   }

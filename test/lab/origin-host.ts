@@ -28,6 +28,9 @@ export interface OriginSettings {
   readonly ranges?: boolean
   readonly head?: boolean
   readonly retryAfterSeconds?: number | null
+  readonly generationByPath?: Readonly<Record<string, number>>
+  readonly failStatus?: number | null
+  readonly cutAfterBytes?: number | null
 }
 
 export class OriginHost {
@@ -41,15 +44,14 @@ export class OriginHost {
     this.#controlSocket = controlSocket
   }
 
-  static async start(lab: Lab, settings: OriginSettings = {}): Promise<OriginHost> {
+  /** @param options.timeoutMs default 20,000 */
+  static async start(lab: Lab, settings: OriginSettings = {}, { timeoutMs = 20_000 } = {}): Promise<OriginHost> {
     const controlSocket = join(lab.stateDir, 'origin.sock')
     await rm(controlSocket, { force: true }) // of one that was killed
-    const args = ['--import=tsx', ORIGIN_MAIN, lab.originAddress, '80', controlSocket]
+    const args = ['--import=tsx', ORIGIN_MAIN, lab.originAddress, '80', controlSocket, JSON.stringify(settings)]
     const process_ = lab.spawn('origin', process.execPath, args, { cwd: REPOSITORY })
-    await process_.waitForLine((line) => line.includes('"ready"'), { timeoutMs: 20_000 })
-    const origin = new OriginHost(lab, process_, controlSocket)
-    await origin.set(settings)
-    return origin
+    await process_.waitForLine((line) => line.includes('"ready"'), { timeoutMs })
+    return new OriginHost(lab, process_, controlSocket)
   }
 
   url(seed: number, bytes: number): string {

@@ -2,7 +2,7 @@
  * The origin of the lab, a process of its own: real HTTP/1.1 over generated content, with strong ETag, Last-Modified,
  * Range, If-Range, If-Match, If-None-Match and HEAD.
  *
- *   node --import=tsx origin-main.ts ADDRESS PORT CONTROL_SOCKET
+ *   node --import=tsx origin-main.ts ADDRESS PORT CONTROL_SOCKET [SETTINGS]
  *
  * One JSON line per request on stdout when it ends. Control is HTTP on a unix socket (any namespace reaches it, and it
  * costs the WAN nothing): GET /control/log, POST /control/reset, POST /control/set with any of the fields of Settings.
@@ -26,6 +26,12 @@ interface Settings {
   head: boolean
   /** Every request is answered with 503 and this Retry-After; null: it is not. */
   retryAfterSeconds: number | null
+  /** Every request is answered with this status, and with the Retry-After above where there is one; null: it is not. */
+  failStatus: number | null
+  /** Of single paths; all others have `generation`. */
+  generationByPath: Readonly<Record<string, number>>
+  /** Each answer is cut off after so many bytes of its body; null: it is not. */
+  cutAfterBytes: number | null
 }
 
 interface Tally {
@@ -41,6 +47,9 @@ const settings: Settings = {
   ranges: true,
   head: true,
   retryAfterSeconds: null,
+  failStatus: null,
+  generationByPath: {},
+  cutAfterBytes: null,
 }
 const total: Tally = { requests: 0, contentBytes: 0 }
 const byPath = new Map<string, Tally>()
@@ -98,16 +107,23 @@ function matches(header: string | string[] | undefined, etag: string): boolean {
 
 type Plan =
   | { readonly status: 200 | 206; readonly content: GeneratedContent; readonly start: number; readonly end: number }
-  | { readonly status: 304 | 404 | 405 | 412 | 416 | 503; readonly headers: Record<string, string> }
+  | { readonly status: number; readonly headers: Record<string, string> }
+
+function generationOf(path: string): number {
+  return settings.generationByPath[path] ?? settings.generation
+}
 
 /** What RFC 9110 says to answer, preconditions in its order. */
 function planAnswer(request: IncomingMessage, path: string): Plan {
-  const { retryAfterSeconds } = settings
-  if (retryAfterSeconds !== null) return { status: 503, headers: { 'retry-after': String(retryAfterSeconds) } }
+  const { retryAfterSeconds, failStatus } = settings
+  if (retryAfterSeconds !== null || failStatus !== null) {
+    const headers = retryAfterSeconds === null ? {} : { 'retry-after': String(retryAfterSeconds) }
+    return { status: failStatus ?? 503, headers }
+  }
   if (request.method !== 'GET' && !(request.method === 'HEAD' && settings.head)) return { status: 405, headers: {} }
   const resource = parsePath(path)
   if (!resource) return { status: 404, headers: {} }
-  const content = { ...resource, generation: settings.generation }
+  const content = { ...resource, generation: generationOf(path) }
   const validators = validatorsOf(content)
   const { 'if-match': ifMatch, 'if-none-match': ifNoneMatch } = request.headers
   if (ifMatch !== undefined && !matches(ifMatch, validators.etag)) return { status: 412, headers: {} }
@@ -133,7 +149,7 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
   const startedMs = systemClock.monotonicMs()
   const path = new URL(request.url ?? '/', 'http://origin').pathname
   const remote = request.socket.remoteAddress ?? '?'
-  const { generation } = settings
+  const generation = generationOf(path)
   const tally: Tally = { requests: 1, contentBytes: 0 }
   const tallies = [tally, total, tallyOf(byPath, path), tallyOf(byRemote, remote)]
   for (const one of tallies.slice(1)) one.requests += 1
@@ -146,7 +162,7 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
     if (plan.status === 206) headers['content-range'] = `bytes ${start}-${end - 1}/${content.bytes}`
     response.writeHead(plan.status, headers)
     if (request.method === 'HEAD') response.end()
-    else isComplete = await send(response, { generation, body: generate(content, start, end), tallies })
+    else isComplete = await send(response, { path, generation, body: generate(content, start, end), tallies })
   } else {
     response.writeHead(plan.status, { 'content-length': '0', ...plan.headers }).end()
   }
@@ -166,6 +182,7 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
 }
 
 interface SendJob {
+  readonly path: string
   readonly generation: number
   readonly body: Iterable<Buffer>
   readonly tallies: readonly Tally[]
@@ -177,9 +194,12 @@ async function send(response: ServerResponse, job: SendJob): Promise<boolean> {
   const closed = new AbortController()
   response.once('close', () => closed.abort())
   response.once('error', () => closed.abort())
+  let bytesSent = 0
   for (const buffer of body) {
     if (closed.signal.aborted) return false
-    if (settings.cutOnChange && settings.generation !== job.generation) {
+    const isOver = settings.cutAfterBytes !== null && bytesSent >= settings.cutAfterBytes
+    bytesSent += buffer.length
+    if (isOver || (settings.cutOnChange && generationOf(job.path) !== job.generation)) {
       response.destroy()
       return false
     }
@@ -218,7 +238,8 @@ async function control(request: IncomingMessage, response: ServerResponse): Prom
   response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(report))
 }
 
-const [address = '127.0.0.1', port = '80', controlSocket = ''] = process.argv.slice(2)
+const [address = '127.0.0.1', port = '80', controlSocket = '', initial = '{}'] = process.argv.slice(2)
+Object.assign(settings, JSON.parse(initial)) // before it listens: nobody sees others
 const server = createServer((request, response) => void answer(request, response))
 server.keepAliveTimeout = 60_000
 await once(server.listen(Number(port), address), 'listening')

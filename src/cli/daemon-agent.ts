@@ -1,0 +1,57 @@
+/**
+ * The daemon's agent. A command that found no daemon is the agent of the data directory itself, until its transfer is done,
+ * and others join it: a daemon that gave up then would come back only when nobody has fetched anything for a while, and
+ * with it the jobs and what the neighbours get from here. So it waits for commands, and for nobody else.
+ */
+import type { Logger } from 'pino'
+import { Agent } from '../agent.ts'
+import { systemClock } from '../clock.ts'
+import { embeddedSocketPath, isSocketPathTooLong } from '../config/load.ts'
+import type { Config } from '../config/schema.ts'
+import { ControlClient } from '../control/client.ts'
+import { isShorthaulError, throwIfAborted } from '../errors.ts'
+
+/** The next command to own it looks as often (context.ts). */
+const POLL_MS = 50
+/** An agent that starts or leaves does not answer for a moment; what is silent for longer is not ours to wait for. */
+const SILENCE_MS = 10_000
+
+/** @throws SHORTHAUL_DATA_DIR_IN_USE when another daemon has it, SHORTHAUL_ABORTED, and what Agent.open throws */
+export async function openDaemonAgent(
+  config: Config,
+  options: { readonly log: Logger; readonly signal: AbortSignal },
+): Promise<Agent> {
+  const { log, signal } = options
+  let isTold = false
+  let answeredAtMs = systemClock.monotonicMs()
+  for (;;) {
+    throwIfAborted(signal)
+    try {
+      return await Agent.open({ config, role: 'daemon' }, { log })
+    } catch (error) {
+      if (!isShorthaulError(error, 'SHORTHAUL_DATA_DIR_IN_USE')) throw error
+      const owner = await ownerOf(config)
+      const nowMs = systemClock.monotonicMs()
+      if (owner === 'command') answeredAtMs = nowMs
+      if (owner === 'daemon' || nowMs - answeredAtMs > SILENCE_MS) throw error
+      if (!isTold) log.info({ dataDir: config.dataDir }, 'waiting for the command that uses the data directory')
+      isTold = true
+    }
+    await systemClock.sleep(POLL_MS, { signal }).catch(() => {})
+  }
+}
+
+async function ownerOf(config: Config): Promise<'daemon' | 'command' | 'silent'> {
+  const path = embeddedSocketPath(config)
+  if (isSocketPathTooLong(path)) return 'silent'
+  const client = await ControlClient.connect(path).catch(() => null)
+  if (client === null) return 'silent'
+  try {
+    const status = (await client.get('/v1/status')) as { readonly jobs?: unknown }
+    return status.jobs === null ? 'command' : 'daemon' // a command carries out no jobs
+  } catch {
+    return 'silent'
+  } finally {
+    await client.close()
+  }
+}

@@ -1,0 +1,30 @@
+/**
+ * Short chaos runs. CHAOS_TEST_MINUTES is how long faults happen in each (default 0.75; before and after that a branch is
+ * set up and looked after), CHAOS_TEST_SEEDS which they are (default 1,2,3).
+ */
+import t from 'tap'
+import { labProblem } from '../lab/lab.ts'
+import { repeatCommand, reportText } from './report.ts'
+import { runChaos } from './run.ts'
+
+const skip = labProblem() ?? false
+const minutes = Number(process.env.CHAOS_TEST_MINUTES ?? 0.75)
+const seeds = (process.env.CHAOS_TEST_SEEDS ?? '1,2,3').split(',').map(Number)
+/** Mostly waiting, and on a busy machine much longer than on an idle one. */
+const RUN_TIMEOUT_MS = minutes * 60_000 + 600_000
+
+t.setTimeout(seeds.length * RUN_TIMEOUT_MS)
+
+for (const seed of seeds) {
+  await t.test(
+    `a branch under faults breaks no promise, seed ${seed}`,
+    { skip, timeout: RUN_TIMEOUT_MS },
+    async (t) => {
+      const { plan, ledger, logsDir } = await runChaos({ seed, minutes, hosts: 6, keepLogs: false })
+      t.comment(reportText(plan, ledger))
+      if (logsDir !== null) t.comment(`logs: ${logsDir}; again: ${repeatCommand(plan)}`)
+      t.strictSame(ledger.broken, [])
+      t.ok(Object.keys(ledger.figures.faultsByKind).length >= 5, 'there were faults of several kinds')
+    },
+  )
+}
