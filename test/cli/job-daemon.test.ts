@@ -86,7 +86,7 @@ t.test('a job is made, looked at, changed, followed and completed', async (t) =>
   })
   const page = (await home.run(['job', 'show', 'nightly'])).text
   t.notMatch(page + shown.text, /secret/)
-  t.match(page, /^FILE +STATE +BYTES +TARGET +URL$/m)
+  t.match(page, /^FILE +STATE +TRUST +BYTES +TARGET +URL$/m)
 
   t.equal((await home.run(['job', 'resume', short])).code, 0)
   const watched = await home.run(['job', 'watch', short, '--json'])

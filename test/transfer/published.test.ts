@@ -183,6 +183,25 @@ void t.test('an agent that starts again knows the segments that were declared', 
   t.equal(origin.requests(MANIFEST).length, 1)
 })
 
+void t.test('an agent that believed a lie learns better from the manifest, for good', async (t) => {
+  const { branch, origin, dir } = await setUp(t)
+  const truth = bytesOf(16)
+  const url = origin.serve('/a', forge(truth, 2))
+  const [liar, one] = [await branch.add(dir('1')), await branch.add(dir('2'), { keySeed: 9 })]
+  await liar.fetch(url)
+  t.equal((await one.fetch(url)).trust, 'attested')
+  publish(origin, truth)
+  const better = await one.fetch(url)
+  t.ok(isFile(better.path, truth), 'the bytes are right')
+  t.match(better, { trust: 'declared', sources: { cache: SIZE - SEGMENT_BYTES, origin: SEGMENT_BYTES } })
+  branch.drop(one)
+  await one.close()
+  const again = await branch.add(dir('2'), { keySeed: 9 })
+  const later = await again.fetch(url, { useOrigin: false })
+  t.ok(isFile(later.path, truth), 'also after it started again, without the origin')
+  t.match(later, { trust: 'declared', sources: { cache: SIZE } })
+})
+
 void t.test('without a manifest the result says whose word it rests on', async (t) => {
   const { branch, origin, dir } = await setUp(t)
   const url = origin.serve('/a', bytesOf(6))
