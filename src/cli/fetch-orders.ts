@@ -54,8 +54,10 @@ export async function ordersOf(
   const common = commonOf(options)
   const takenBy = new Map<string, string>()
   return wanted.map(({ url, name }) => {
-    if (!URL.canParse(url))
-      throw new ShorthaulError('SHORTHAUL_URL_INVALID', `Cannot fetch "${url}": it is not an absolute URL`)
+    if (!URL.canParse(url)) {
+      const shown = url.includes('@') || url.includes('?') ? '(invalid URL)' : url // what cannot be parsed cannot be redacted
+      throw new ShorthaulError('SHORTHAUL_URL_INVALID', `Cannot fetch "${shown}": it is not an absolute URL`)
+    }
     const request = { ...common, url }
     if (options.output === '-') return { request, target: null }
     const target = resolve(options.directory ?? '.', options.output ?? name ?? defaultTarget(url))

@@ -39,14 +39,15 @@ export function reportError(
 ): ExitCode {
   const { url, job } = options
   const known = isShorthaulError(error) ? error : null
+  const shownUrl = url === undefined ? undefined : redactUrl(url)
   const message = error instanceof Error ? error.message : String(error)
   const code = known?.code ?? 'SHORTHAUL_BUG'
   const exit = known?.exit ?? EXIT.local
   if (options.isJson) {
     const retryable = known?.retryable ?? false
-    process.stdout.write(`${JSON.stringify({ event: 'error', url, job, code, message, retryable, exit })}\n`)
+    process.stdout.write(`${JSON.stringify({ event: 'error', url: shownUrl, job, code, message, retryable, exit })}\n`)
   } else {
-    process.stderr.write(`shorthaul: ${url === undefined ? '' : `${redactUrl(url)}: `}${message} (${code})\n`)
+    process.stderr.write(`shorthaul: ${shownUrl === undefined ? '' : `${shownUrl}: `}${message} (${code})\n`)
   }
   // An error without a code is a bug of ours: the stack is what its report needs.
   if (!known && error instanceof Error) process.stderr.write(`${error.stack ?? ''}\n`)

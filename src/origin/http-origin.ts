@@ -18,7 +18,7 @@ import { formatRange, isRange, parseContentRange } from './http-range.ts'
 import type { Netrc } from './netrc.ts'
 import type { Degradation, OpenOptions, Origin, OriginFacts, OriginRequest, OriginStream } from './origin.ts'
 import { parseProxyChoice } from './proxy.ts'
-import { parseUserFields, type UserFields } from './request-fields.ts'
+import { parseUserFields, SAFE_FIELDS, type UserFields } from './request-fields.ts'
 import { contentCoding, listField, singleField } from './response-fields.ts'
 import { judgeSharing } from './sharing.ts'
 import { findValidator, ifRangeValue } from './validators.ts'
@@ -63,6 +63,16 @@ export class HttpOrigin implements Origin {
     this.#log = components.log
     this.#options = options
     this.#headMemory = new HeadMemory(components.clock)
+  }
+
+  carriesCredentials({ url: text, headers, useAgentCredentials }: OriginRequest): boolean {
+    const { connections, netrc } = this.#components
+    const url = new URL(text)
+    if (url.username !== '' || url.password !== '') return true
+    if (headers.some(([name]) => !SAFE_FIELDS.has(name.toLowerCase()))) return true
+    if (!useAgentCredentials) return false
+    if (url.protocol === 'https:' && connections.hasClientCert) return true
+    return netrc.find(url.hostname, { allowDefault: true }) !== null
   }
 
   async probe(request: OriginRequest, options: { readonly signal: AbortSignal }): Promise<OriginFacts> {
