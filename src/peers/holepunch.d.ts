@@ -57,7 +57,8 @@ declare module 'hyperswarm' {
     readonly handshakeHash: Buffer | null
     readonly destroyed: boolean
     readonly destroying: boolean
-    readonly rawStream: { readonly remoteHost: string | null; readonly remotePort: number } | null
+    /** Below the encryption; emits 'data' with what came, of frames that are not whole too. */
+    readonly rawStream: (EventEmitter & { readonly remoteHost: string | null; readonly remotePort: number }) | null
     userData: unknown
     alloc(lengthBytes: number): Buffer
     write(bytes: Uint8Array): boolean
