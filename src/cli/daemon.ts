@@ -29,6 +29,7 @@ export async function daemonVerb(options: GlobalOptions): Promise<void> {
   checkLength(shared, 'control.socket')
   const log = createLogger({ level: config.log.level })
   const signal = interruptSignal()
+  endOnFault(log)
   log.info({ version: AGENT_VERSION, config: file, dataDir: config.dataDir }, 'starting')
   const port = await controlPortOf(config, log)
   const agent = await openDaemonAgent(config, { log, signal })
@@ -74,6 +75,14 @@ export async function daemonVerb(options: GlobalOptions): Promise<void> {
   await agent.close()
   clearTimeout(deadline)
   log.info('stopped')
+}
+
+/** Node would print the error with all that hangs on it, requests and their header fields, past the log and its redaction. */
+function endOnFault(log: Logger): void {
+  process.on('uncaughtException', (err) => {
+    log.fatal({ err }, 'ended by a fault')
+    process.exit(EXIT.local)
+  })
 }
 
 /** @param key the setting that makes it shorter */

@@ -54,8 +54,10 @@ export async function ordersOf(
   const common = commonOf(options)
   const takenBy = new Map<string, string>()
   return wanted.map(({ url, name }) => {
-    if (!URL.canParse(url))
-      throw new ShorthaulError('SHORTHAUL_URL_INVALID', `Cannot fetch "${url}": it is not an absolute URL`)
+    if (!URL.canParse(url)) {
+      const shown = url.includes('@') || url.includes('?') ? '(invalid URL)' : url // what cannot be parsed cannot be redacted
+      throw new ShorthaulError('SHORTHAUL_URL_INVALID', `Cannot fetch "${shown}": it is not an absolute URL`)
+    }
     const request = { ...common, url }
     if (options.output === '-') return { request, target: null }
     const target = resolve(options.directory ?? '.', options.output ?? name ?? defaultTarget(url))
@@ -101,7 +103,10 @@ export function parseHeader(text: string): readonly [string, string] {
   return [match[1], match[2] ?? '']
 }
 
-/** The last path segment, made harmless: never a path, never hidden, never empty. */
+/**
+ * The last path segment, made harmless: never a path, never hidden, never empty; nothing that a terminal obeys, that a
+ * command takes for an option or a shell for a home.
+ */
 export function defaultTarget(url: string): string {
   let name = ''
   try {
@@ -109,14 +114,12 @@ export function defaultTarget(url: string): string {
   } catch {
     name = ''
   }
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what must not get into a file name
-  name = name.replace(/[\u0000-\u001f\u007f/\\:]/g, '_')
   if (name === '' || name === '.' || name === '..') {
     throw usage(
       `The URL ${redactUrl(url)} names no file: say where to with -o FILE, or in a list with a tab and a name`,
     )
   }
-  return name
+  return name.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}/\\:]/gu, '_').replace(/^[.~-]/, '_')
 }
 
 /**

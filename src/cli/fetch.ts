@@ -120,7 +120,7 @@ function writeStdout(bytes: Uint8Array): Promise<void> {
 
 function show(event: TransferEvent, run: Run & { readonly url: string }): void {
   const { output, progress, totals, url } = run
-  output.json({ ...event, url })
+  output.json({ ...event, url: redactUrl(url) })
   if (output.isJson) return
   if (event.event === 'progress') {
     progress.draw(totals.progress(url, event), totals.prefix())
@@ -134,7 +134,7 @@ function show(event: TransferEvent, run: Run & { readonly url: string }): void {
 
 function report(result: TransferResult, where: { output: Output; url: string; path: string }): void {
   const { output, url, path } = where
-  output.json({ event: 'done', url, path, ...result })
+  output.json({ event: 'done', url: redactUrl(url), path, ...result })
   output.remark(`${path}: ${formatMoved(result)}, ${result.trust}`)
 }
 

@@ -19,12 +19,17 @@ export function createOutput(options: { readonly isJson: boolean }): Output {
       if (isJson) process.stdout.write(`${JSON.stringify(event)}\n`)
     },
     text: (line) => {
-      if (!isJson) process.stdout.write(`${line}\n`)
+      if (!isJson) process.stdout.write(`${printable(line)}\n`)
     },
     remark: (line) => {
-      if (!isJson) process.stderr.write(`${line}\n`)
+      if (!isJson) process.stderr.write(`${printable(line)}\n`)
     },
   }
+}
+
+/** Terminals obey control characters and marks of direction, and names of files, hosts and users come from anywhere. */
+export function printable(text: string): string {
+  return text.replace(/(?![\n\t])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '?')
 }
 
 /**
@@ -40,14 +45,17 @@ export function reportError(
 ): ExitCode {
   const { url, job, file } = options
   const known = isShorthaulError(error) ? error : null
+  const shownUrl = url === undefined ? undefined : redactUrl(url)
   const message = error instanceof Error ? error.message : String(error)
   const code = known?.code ?? 'SHORTHAUL_BUG'
   const exit = known?.exit ?? EXIT.local
   if (options.isJson) {
     const retryable = known?.retryable ?? false
-    process.stdout.write(`${JSON.stringify({ event: 'error', url, job, file, code, message, retryable, exit })}\n`)
+    process.stdout.write(
+      `${JSON.stringify({ event: 'error', url: shownUrl, job, file, code, message, retryable, exit })}\n`,
+    )
   } else {
-    process.stderr.write(`shorthaul: ${url === undefined ? '' : `${redactUrl(url)}: `}${message} (${code})\n`)
+    process.stderr.write(`shorthaul: ${shownUrl === undefined ? '' : `${shownUrl}: `}${printable(message)} (${code})\n`)
   }
   // An error without a code is a bug of ours: the stack is what its report needs.
   if (!known && error instanceof Error) process.stderr.write(`${error.stack ?? ''}\n`)

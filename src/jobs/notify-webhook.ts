@@ -161,7 +161,8 @@ function sameOrigin(from: URL, location: string | string[] | undefined): URL | n
 async function openHttp(caFile: string | null): Promise<Http> {
   // `ca` replaces Node's roots.
   const connect = caFile === null ? {} : { ca: [...rootCertificates, await readFile(caFile, 'utf8')] }
-  const undici = await import('undici')
+  // The default export: a bundle knows no other of a CommonJS module that is loaded late.
+  const { default: undici } = await import('undici')
   const agent = new undici.Agent({ connections: 2, keepAliveTimeout: 4000, headersTimeout: 0, bodyTimeout: 0, connect })
   return { request: undici.request, agent }
 }

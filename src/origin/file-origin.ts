@@ -55,6 +55,11 @@ export class FileOrigin implements Origin {
     this.#clock = components.clock
   }
 
+  /** Whose rights a file needs is seen when it is opened. */
+  carriesCredentials(): boolean {
+    return false
+  }
+
   async probe(request: OriginRequest, options: { readonly signal: AbortSignal }): Promise<OriginFacts> {
     throwIfAborted(options.signal)
     const file = await openFile(request.url)

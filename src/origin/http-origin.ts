@@ -28,7 +28,7 @@ import type {
   ReadOptions,
 } from './origin.ts'
 import { parseProxyChoice } from './proxy.ts'
-import { parseUserFields, type UserFields } from './request-fields.ts'
+import { parseUserFields, SAFE_FIELDS, type UserFields } from './request-fields.ts'
 import { singleField } from './response-fields.ts'
 import { judgeSharing } from './sharing.ts'
 import { findValidator, ifRangeValue, parseHttpDate } from './validators.ts'
@@ -73,6 +73,16 @@ export class HttpOrigin implements Origin {
     this.#log = components.log
     this.#options = options
     this.#headMemory = new HeadMemory(components.clock)
+  }
+
+  carriesCredentials({ url: text, headers, useAgentCredentials }: OriginRequest): boolean {
+    const { connections, netrc } = this.#components
+    const url = new URL(text)
+    if (url.username !== '' || url.password !== '') return true
+    if (headers.some(([name]) => !SAFE_FIELDS.has(name.toLowerCase()))) return true
+    if (!useAgentCredentials) return false
+    if (url.protocol === 'https:' && connections.hasClientCert) return true
+    return netrc.find(url.hostname, { allowDefault: true }) !== null
   }
 
   async probe(request: OriginRequest, options: { readonly signal: AbortSignal }): Promise<OriginFacts> {

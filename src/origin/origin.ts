@@ -92,6 +92,11 @@ export interface OriginDocument {
 
 export interface Origin {
   /**
+   * True when credentials go out with the request, the agent's own included: then its answer is private whatever it says, and
+   * nobody else need hear that it was asked for. @throws SHORTHAUL_URL_INVALID
+   */
+  carriesCredentials(request: OriginRequest): boolean
+  /**
    * Asks for facts without content: HEAD, and where HEAD does not work `bytes=0-0`, never an unbounded GET.
    * @throws SHORTHAUL_ORIGIN_*, SHORTHAUL_URL_INVALID, SHORTHAUL_ABORTED
    */

@@ -101,6 +101,11 @@ export class Origins implements Origin {
     )
   }
 
+  carriesCredentials(request: OriginRequest): boolean {
+    const url = normaliseUrl(request.url)
+    return this.#transport(url).carriesCredentials({ ...request, url })
+  }
+
   async probe(request: OriginRequest, options: { readonly signal: AbortSignal }): Promise<OriginFacts> {
     const url = normaliseUrl(request.url)
     return this.#transport(url).probe({ ...request, url }, options)

@@ -8,10 +8,14 @@
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import DHT from 'hyperdht'
+import type { Clock } from '../clock.ts'
 import { ShorthaulError, systemCode } from '../errors.ts'
+import { guardDht } from './dht-guard.ts'
 
 /** Between finding a free port and taking it somebody else may take it. */
 const MAX_ATTEMPTS = 8
+/** Entries of each cache of a node. A branch has one topic, and each agent a record and a route. */
+const MAX_CACHE_ENTRIES = 16_384
 
 export interface DhtPairOptions {
   /** The interface's IPv4: both nodes are bound to it. */
@@ -30,18 +34,18 @@ export interface DhtPair {
 }
 
 /** @throws SHORTHAUL_PORT_IN_USE, SHORTHAUL_NETWORK_INTERFACE when the address is gone */
-export async function openDhtPair(options: DhtPairOptions): Promise<DhtPair> {
+export async function openDhtPair(components: { clock: Clock }, options: DhtPairOptions): Promise<DhtPair> {
   const { address, port, canFallBack } = options
   if (port !== 0) {
     try {
-      return await openAt(address, { port, nodePort: port + 1 })
+      return await openAt(components, { address, port, nodePort: port + 1 })
     } catch (error) {
       if (!canFallBack || !isPortProblem(error)) throw openError(error, address, port)
     }
   }
   for (let attempt = 1; ; attempt++) {
     try {
-      return await openAt(address, { port: await freePort(address), nodePort: null })
+      return await openAt(components, { address, port: await freePort(address), nodePort: null })
     } catch (error) {
       if (attempt >= MAX_ATTEMPTS || !isPortProblem(error)) throw openError(error, address, port)
     }
@@ -53,8 +57,17 @@ export async function closeDht(dht: DHT): Promise<void> {
   await dht.destroy().catch(() => {})
 }
 
-async function openAt(address: string, ports: { port: number; nodePort: number | null }): Promise<DhtPair> {
-  const bootstrapper = DHT.bootstrapper(ports.port, address, { host: address, port: [ports.port, ports.port + 1] })
+async function openAt(
+  { clock }: { clock: Clock },
+  ports: { address: string; port: number; nodePort: number | null },
+): Promise<DhtPair> {
+  const { address } = ports
+  const bootstrapper = DHT.bootstrapper(ports.port, address, {
+    host: address,
+    port: [ports.port, ports.port + 1],
+    maxSize: MAX_CACHE_ENTRIES,
+  })
+  guardDht(bootstrapper, { clock, ownRelay: null })
   await bound(bootstrapper)
   const node = new DHT({
     bootstrap: [{ host: address, port: ports.port }],
@@ -64,7 +77,9 @@ async function openAt(address: string, ports: { port: number; nodePort: number |
     anyPort: ports.nodePort === null,
     // Without it two agents with few DHT nodes around cannot tell that they need no hole punching, and never connect.
     firewalled: false,
+    maxSize: MAX_CACHE_ENTRIES,
   })
+  guardDht(node, { clock, ownRelay: { host: address, port: ports.port } })
   try {
     await bound(node)
   } catch (error) {

@@ -88,7 +88,7 @@ export class Discovery {
     components: { clock: Clock; random: Random; log: Logger },
     options: DiscoveryOptions,
   ): Promise<Discovery> {
-    const pair = await openDhtPair(options)
+    const pair = await openDhtPair(components, options)
     const discovery = new Discovery({ ...components, pair }, options)
     const ended = () => {} // loops end by the abort of close()
     discovery.#runPeriodic().catch(ended)

@@ -3,7 +3,8 @@
  *
  * Why: Protomux decodes a batch inside a batch by recursion, so one frame of 30 kB from anybody, before any proof of
  * membership, overflows the stack, and safety-catch turns that RangeError into an uncaught exception: the process dies
- * (protomux 3.12.1, tested). Frames also come up to 16 MiB long. We never send batches, so none is accepted.
+ * (protomux 3.12.1, tested). Frames also come up to 16 MiB long, and are gathered below us before we see them: until the
+ * proof, what comes is counted there as well. We never send batches, so none is accepted.
  *
  * Does not decode frames beyond their first two bytes.
  */
@@ -17,6 +18,8 @@ const MUX_HEAD_BYTES = 18
 /** Enough to open our channel; strangers get no more. */
 const MAX_UNPROVED_FRAME_BYTES = 1024
 const MAX_UNPROVED_FRAMES = 8
+/** The same below the encryption, with the heads of frames and the head of the stream, and some room. */
+const MAX_UNPROVED_RAW_BYTES = 16 * 1024
 
 export type FrameVerdict = 'ok' | 'too-long' | 'batch' | 'flood'
 
@@ -33,13 +36,17 @@ export class GuardedStream extends EventEmitter implements MuxStream {
   userData: unknown = null
   readonly #connection: SwarmConnection
   readonly #guard: FrameGuard
+  readonly #onRaw: (bytes: Uint8Array) => void
   #unprovedFrames = 0
+  #unprovedRawBytes = 0
   #isShut = false
 
   constructor(connection: SwarmConnection, guard: FrameGuard) {
     super()
     this.#connection = connection
     this.#guard = guard
+    this.#onRaw = (bytes) => this.#countRaw(bytes.byteLength)
+    connection.rawStream?.on('data', this.#onRaw)
     connection.on('data', (frame: Buffer) => this.#onFrame(frame))
     connection.on('drain', () => this.emit('drain'))
     connection.on('end', () => this.emit('end'))
@@ -74,6 +81,21 @@ export class GuardedStream extends EventEmitter implements MuxStream {
   destroy(error?: Error): void {
     this.#isShut = true
     this.#connection.destroy(error)
+  }
+
+  /**
+   * secret-stream reserves what a frame says it has, up to 16 MiB, and fills it while it comes: memory that nobody touches costs
+   * nothing, so it is enough that little is ever filled before the proof.
+   */
+  #countRaw(bytes: number): void {
+    if (this.#guard.isProved()) {
+      this.#connection.rawStream?.removeListener('data', this.#onRaw)
+      return
+    }
+    this.#unprovedRawBytes += bytes
+    if (this.#isShut || this.#unprovedRawBytes <= MAX_UNPROVED_RAW_BYTES) return
+    this.#isShut = true
+    this.#guard.onViolation('too-long')
   }
 
   #onFrame(frame: Buffer): void {

@@ -16,6 +16,14 @@ declare module 'hyperdht' {
     readonly anyPort?: boolean
     readonly firewalled?: boolean
     readonly connectionKeepAlive?: number
+    /** Entries of each of its caches: records, routes, and half as many values. Default: 65,536. */
+    readonly maxSize?: number
+  }
+  /** What another node asks of ours. */
+  interface DhtRequest {
+    readonly command: number
+    readonly from: DhtAddress
+    readonly value: Buffer | null
   }
   class DHT extends EventEmitter {
     static bootstrapper(port: number, host: string, options?: DhtOptions): DHT
@@ -28,10 +36,12 @@ declare module 'hyperdht' {
     toArray(): DhtAddress[]
     /** `retry: false` sends one datagram and waits one second. */
     ping(node: DhtAddress, options?: { retry?: boolean }): Promise<unknown>
+    /** Called for each request of others; false: answered as an unknown command. */
+    onrequest(request: DhtRequest): boolean
     destroy(options?: { force?: boolean }): Promise<void>
   }
   export default DHT
-  export type { DhtAddress, DhtOptions }
+  export type { DhtAddress, DhtOptions, DhtRequest }
 }
 
 declare module 'hyperswarm' {
@@ -47,7 +57,8 @@ declare module 'hyperswarm' {
     readonly handshakeHash: Buffer | null
     readonly destroyed: boolean
     readonly destroying: boolean
-    readonly rawStream: { readonly remoteHost: string | null; readonly remotePort: number } | null
+    /** Below the encryption; emits 'data' with what came, of frames that are not whole too. */
+    readonly rawStream: (EventEmitter & { readonly remoteHost: string | null; readonly remotePort: number }) | null
     userData: unknown
     alloc(lengthBytes: number): Buffer
     write(bytes: Uint8Array): boolean

@@ -5,6 +5,7 @@
  * Invariant: nothing is read before there is a slot, so at most `maxUploads` segments are in memory.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
 import { type AgentKey, parseId, type SegmentHash } from '../content/ids.ts'
@@ -64,23 +65,27 @@ export class LaneResponder {
     }
     const startMs = clock.monotonicMs()
     try {
-      await this.#serve(response, { hash, peer, range: request.headers.range })
+      await this.#serve({ response, socket: request.socket }, { hash, peer, range: request.headers.range })
     } finally {
       admission.leave(peer, clock.monotonicMs() - startMs)
     }
   }
 
   async #serve(
-    response: ServerResponse,
+    { response, socket }: { response: ServerResponse; socket: Socket },
     wanted: { hash: SegmentHash; peer: AgentKey; range: string | undefined },
   ): Promise<void> {
     const { clock, log, watch, onServed, onSent, pace } = this.#components
     const { peer } = wanted
     const gone = new AbortController()
     const upload = new LaneUpload({ response }, { deadlineMs: clock.monotonicMs() + UPLOAD_DEADLINE_MS })
-    response.once('close', () => {
+    const leave = () => {
       if (!upload.isEnded) gone.abort(PEER_LEFT)
-    })
+    }
+    response.once('close', leave)
+    // Of several requests sent without waiting only the first one's response hears of the end of the connection: the
+    // others would keep their slots for ever.
+    socket.once('close', leave)
     try {
       const bytes = await this.#read(wanted.hash, { peer, signal: gone.signal })
       if (gone.signal.aborted) return
@@ -95,6 +100,7 @@ export class LaneResponder {
       response.destroy()
       log.debug({ peerId: peer, err: error }, 'upload ended early')
     } finally {
+      socket.removeListener('close', leave)
       watch.remove(upload)
       if (upload.sentBytes > 0) onServed?.(peer, upload.sentBytes)
     }

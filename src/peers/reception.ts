@@ -14,7 +14,7 @@ import type { Rejections } from './network-types.ts'
 import { Session, type SessionEnd } from './session.ts'
 import type { HelloMessage } from './wire.ts'
 
-/** Hyperswarm does not bound what comes in. Each unproved one may hold 16 MiB of unread frame (secret-stream). */
+/** Hyperswarm does not bound what comes in. */
 const MAX_SESSIONS = 256
 const MAX_UNPROVED = 64
 /** One host cannot take the places of all the others. */

@@ -12,16 +12,25 @@
  */
 import { createHash, type Hash } from 'node:crypto'
 import { constants } from 'node:fs'
-import { type FileHandle, lstat, readdir, rename, stat, unlink } from 'node:fs/promises'
+import { type FileHandle, lstat, readdir, rename, unlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
 import type { SegmentHash } from '../content/ids.ts'
 import { PositionSet } from '../content/position-set.ts'
 import { SEGMENT_BYTES, segmentBytes, segmentCount } from '../content/segmentation.ts'
 import type { VerifiedBytes } from '../content/verified.ts'
-import { isShorthaulError, localIoError, ShorthaulError, systemCode } from '../errors.ts'
+import { isShorthaulError, localIoError, systemCode } from '../errors.ts'
 import type { Delivery } from './request.ts'
-import { isOurs, openPart, openStaged, PART_SUFFIX, partStem, syncDirectory, writeAt } from './staged-part.ts'
+import {
+  isOurs,
+  mustBeReplaceable,
+  openPart,
+  openStaged,
+  PART_SUFFIX,
+  partStem,
+  syncDirectory,
+  writeAt,
+} from './staged-part.ts'
 
 const HOST =
   hostname()
@@ -66,9 +75,7 @@ export class PartFile implements Delivery {
     const resting = join(directory, `.${stem}${PART_SUFFIX}`)
     livePaths.add(working)
     try {
-      if ((await stat(target).catch(() => null))?.isDirectory()) {
-        throw new ShorthaulError('SHORTHAUL_TARGET_UNWRITABLE', `Cannot write "${target}": it is a directory`)
-      }
+      await mustBeReplaceable(target)
       const handle =
         (await adopt(directory, { stem, working })) ?? (await openPart(working, constants.O_CREAT | constants.O_EXCL))
       return new PartFile(target, { working, resting, whole: target }, handle)

@@ -20,12 +20,31 @@ export function stagedPath(target: string, job: { readonly id: string; readonly 
 }
 
 /**
+ * What has the target's name may be a file, or a link to one, which the new one takes the place of. A rename would take the
+ * place of a device too: of /dev/null, for everybody.
+ * @throws SHORTHAUL_TARGET_UNWRITABLE
+ */
+export async function mustBeReplaceable(target: string): Promise<void> {
+  const found = await stat(target).catch(() => null)
+  if (found === null || found.isFile()) return
+  const what = found.isDirectory()
+    ? 'a directory'
+    : found.isFIFO()
+      ? 'a pipe'
+      : found.isSocket()
+        ? 'a socket'
+        : 'a device'
+  throw new ShorthaulError('SHORTHAUL_TARGET_UNWRITABLE', `Cannot write "${target}": it is ${what}`)
+}
+
+/**
  * Opens the part of a job, as an earlier turn left it, or makes it. The caller closes it.
  * @param staged from `stagedPath`; nobody else writes it: one process owns a job
  * @throws SHORTHAUL_TARGET_UNWRITABLE, SHORTHAUL_DISK_FULL
  */
 export async function openStaged(target: string, staged: string): Promise<FileHandle> {
   try {
+    await mustBeReplaceable(target)
     return (await openOurs(staged)) ?? (await openPart(staged, constants.O_CREAT | constants.O_EXCL))
   } catch (cause) {
     if (isShorthaulError(cause)) throw cause
@@ -43,9 +62,7 @@ export async function deliverStaged(target: string, staged: string): Promise<boo
     const found = await lstat(staged)
     if (!isOurs(found))
       throw new ShorthaulError('SHORTHAUL_TARGET_UNWRITABLE', `Cannot use "${staged}": it is not ours`)
-    if ((await stat(target).catch(() => null))?.isDirectory()) {
-      throw new ShorthaulError('SHORTHAUL_TARGET_UNWRITABLE', `Cannot write "${target}": it is a directory`)
-    }
+    await mustBeReplaceable(target)
     await rename(staged, target)
     await syncDirectory(dirname(target))
     return true

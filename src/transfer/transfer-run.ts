@@ -568,9 +568,8 @@ export class TransferRun {
 
   /** Requests that carry secrets are private whatever the answer says: nobody need be asked. */
   #mayAskNeighbours(): boolean {
-    if (!this.#request.usePeers || !this.#c.link) return false
-    const { username, password } = new URL(this.#request.url)
-    return username === '' && password === '' && this.#request.headers.length === 0
+    if (!this.#request.usePeers || !this.#c.link || this.#request.headers.length > 0) return false
+    return !this.#c.origin.carriesCredentials(this.#originRequest())
   }
 
   #noteDegradation(degradation: OriginFacts['degradations'][number]): void {

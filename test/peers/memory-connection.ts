@@ -9,7 +9,7 @@ export class MemoryConnection extends EventEmitter implements SwarmConnection {
   readonly publicKey: Buffer
   readonly remotePublicKey: Buffer
   readonly handshakeHash: Buffer
-  readonly rawStream: { remoteHost: string; remotePort: number }
+  readonly rawStream: EventEmitter & { remoteHost: string; remotePort: number }
   userData: unknown = null
   destroyed = false
   destroying = false
@@ -25,7 +25,8 @@ export class MemoryConnection extends EventEmitter implements SwarmConnection {
     this.publicKey = options.own
     this.remotePublicKey = options.remote
     this.handshakeHash = options.hash
-    this.rawStream = { remoteHost: options.host ?? '127.0.0.1', remotePort: 1 }
+    const remote = { remoteHost: options.host ?? '127.0.0.1', remotePort: 1 }
+    this.rawStream = Object.assign(new EventEmitter(), remote)
   }
 
   alloc(lengthBytes: number): Buffer {

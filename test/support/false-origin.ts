@@ -32,6 +32,10 @@ export class FalseOrigin implements Origin {
     return this.#origin.read(request, options)
   }
 
+  carriesCredentials(request: OriginRequest): boolean {
+    return this.#origin.carriesCredentials(request)
+  }
+
   close(): Promise<void> {
     return this.#origin.close()
   }

@@ -43,6 +43,7 @@ const noOrigin: Origin = {
   probe: () => Promise.reject(new Error('asked')),
   open: () => Promise.reject(new Error('asked')),
   read: () => Promise.reject(new Error('asked')),
+  carriesCredentials: () => false,
   close: async () => {},
 }
 
