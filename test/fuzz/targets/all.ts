@@ -1,7 +1,22 @@
 /** Every decoder that a stranger can reach. */
 import type { FuzzTarget } from '../kit/target.ts'
 import { beaconBookTarget, beaconTarget } from './beacon.ts'
+import { laneAnswerTarget, laneRangeTarget } from './lane-answer.ts'
+import { laneServerTarget } from './lane-server.ts'
+import { manifestTarget } from './manifest.ts'
 import { sessionTarget } from './session.ts'
+import { draftTarget, statementTarget } from './statement.ts'
 import { wireTarget } from './wire.ts'
 
-export const TARGETS: readonly FuzzTarget[] = [beaconTarget, beaconBookTarget, wireTarget, sessionTarget]
+export const TARGETS: readonly FuzzTarget[] = [
+  beaconTarget,
+  beaconBookTarget,
+  wireTarget,
+  sessionTarget,
+  manifestTarget,
+  statementTarget,
+  draftTarget,
+  laneAnswerTarget,
+  laneRangeTarget,
+  laneServerTarget,
+]

@@ -51,9 +51,13 @@ function opening(connection: MemoryConnection): Buffer {
     remote: connection.remotePublicKey,
     hash: connection.handshakeHash,
   })
-  new Protomux(alone)
-    .createChannel<Buffer>({ protocol: 'shorthaul/1', handshake: rawCodec, messages: [{ onmessage: () => {} }] })
-    ?.open(proof)
+  const channel = new Protomux(alone).createChannel<Buffer>({
+    protocol: 'shorthaul/1',
+    handshake: rawCodec,
+    messages: [{ onmessage: () => {} }],
+    onopen: () => {},
+  })
+  channel?.open(proof)
   return alone.written[0] ?? Buffer.alloc(0)
 }
 
