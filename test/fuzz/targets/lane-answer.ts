@@ -71,6 +71,8 @@ export const laneAnswerTarget: FuzzTarget = {
     const { answer: found, headBytes } = reading
     mustBeBounded(found, input)
     must(bytes.indexOf('\r\n\r\n') === headBytes - 4 && headBytes <= MAX_HEAD_BYTES, `a head of ${headBytes} bytes`)
+    const lengths = bytes.toString('latin1', 0, headBytes).match(/\r\ncontent-length:/gi)
+    must(lengths?.length === 1, 'two lengths of one body')
     must(found.status >= 200 && found.status <= 599, `status ${found.status}`)
     must(Number.isSafeInteger(found.bodyBytes) && found.bodyBytes >= 0, `a body of ${found.bodyBytes} bytes`)
     for (const cut of [1, 2, 3, headBytes >> 1, headBytes - 1]) {

@@ -92,9 +92,16 @@ function control(random: Seeded): Buffer {
   return Buffer.concat([Buffer.from([0, random.below(5)]), random.chance(0.5) ? body : Buffer.from([1, ...body])])
 }
 
-/** A batch in a batch in a batch. */
+/** A batch in a batch in a batch: each has its length before it. */
 function nestedBatch(depth: number): Buffer {
-  return Buffer.concat([Buffer.alloc(2 * depth), Buffer.from([1, 1, 0])])
+  const heads: Buffer[] = []
+  let lengthBytes = 3
+  for (let count = 0; count < depth; count++) {
+    const length = lengthBytes <= 0xfc ? [lengthBytes] : [0xfd, lengthBytes & 0xff, lengthBytes >> 8]
+    heads.push(Buffer.from([0, 0, ...length]))
+    lengthBytes += 2 + length.length
+  }
+  return Buffer.concat([Buffer.from([0]), ...heads.reverse(), Buffer.from([0, 0, 5])])
 }
 
 export const sessionTarget: FuzzTarget = {
@@ -103,7 +110,7 @@ export const sessionTarget: FuzzTarget = {
   seeds: [
     framed(true, [encodeFrame(HELLO), ...MESSAGE_SEEDS].map(onChannel)),
     framed(false, [onChannel(encodeFrame(HELLO))]),
-    framed(true, [nestedBatch(4000)]),
+    framed(true, [nestedBatch(6000)]),
     framed(false, [nestedBatch(200)]),
     framed(false, [Buffer.from([0, 1, 1, 11, ...Buffer.from('shorthaul/1'), 0]), onChannel(encodeFrame(HELLO))]),
   ],
