@@ -50,6 +50,7 @@ export const beaconTarget: FuzzTarget = {
 /** Each 32 bytes are the body of a beacon, heard after so many seconds as its byte 24 says. */
 export const beaconBookTarget: FuzzTarget = {
   name: 'beacon-book',
+  testRuns: { count: 6000, why: 'each is many beacons' },
   covers: ['peers/beacon-book'],
   seeds: [Buffer.concat(SEEDS.map((seed) => seed.subarray(0, BODY_BYTES)))],
   maxBytes: 64 * BODY_BYTES,

@@ -59,6 +59,7 @@ function kept(frame: object): object {
 
 export const framesTarget: FuzzTarget = {
   name: 'frames',
+  testRuns: { count: 8000, why: 'each is a stream that is read twice' },
   // Two readings, one of them in small pieces.
   maxBytes: 512,
   covers: ['transfer/frames', 'jobs/owner-protocol'],
@@ -111,6 +112,7 @@ function sentEvent(random: Seeded): SentEvent {
 /** The bytes are read as a stream of events, and are written as the data of one. */
 export const sentEventsTarget: FuzzTarget = {
   name: 'sent-events',
+  testRuns: { count: 8000, why: 'each is a stream that is read three times' },
   maxBytes: 512,
   covers: ['control/sse'],
   seeds: [Buffer.from(':\n\nid: 5\n\nretry: 1000\nid: 6\nevent: state\ndata: {}\n\n')],

@@ -79,6 +79,7 @@ function request(random: Seeded): string {
 
 export const laneServerTarget: FuzzTarget = {
   name: 'lane-server',
+  testRuns: { count: 8000, why: 'each goes through the HTTP server of Node' },
   covers: ['peers/lane-responder', 'peers/lane-range', 'peers/lane-upload'],
   seeds: [`GET ${SEGMENTS_PATH}${HASH} HTTP/1.1\r\nHost: x\r\nRange: bytes=0-9\r\n\r\n`].map(latin1),
   tokens: [

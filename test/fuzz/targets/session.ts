@@ -106,6 +106,7 @@ function nestedBatch(depth: number): Buffer {
 
 export const sessionTarget: FuzzTarget = {
   name: 'session',
+  testRuns: { count: 6000, why: 'each is a whole session' },
   covers: ['peers/session', 'peers/guarded-stream', 'peers/reception', 'peers/flood-gate', 'peers/pulse'],
   seeds: [
     framed(true, [encodeFrame(HELLO), ...MESSAGE_SEEDS].map(onChannel)),

@@ -81,6 +81,7 @@ function hashOf(variant: number, index: number): SegmentHash {
 /** Each 4 bytes are something that is entered: what, whose or where, from which position, how many. */
 export const draftTarget: FuzzTarget = {
   name: 'draft',
+  testRuns: { count: 8000, why: 'each is many statements' },
   covers: ['content/draft'],
   seeds: [Buffer.from([0, 1, 0, 3, 0, 2, 0, 0x13, 1, 1, 0, 0, 0, 0, 0, 9, 2, 0, 0, 1])],
   maxBytes: 512,
