@@ -46,7 +46,8 @@ async function main(): Promise<number> {
   const rssBefore = process.memoryUsage.rss()
   const report = await longRun(target)
   const { earlyHeapBytes, lateHeapBytes, failure, kept } = report
-  const growth = lateHeapBytes - earlyHeapBytes
+  // Out of time before the first tenth was done: nothing to compare with.
+  const growth = earlyHeapBytes === 0 ? 0 : lateHeapBytes - earlyHeapBytes
   console.log(
     `${line(report)}; heap ${mib(earlyHeapBytes)} -> ${mib(lateHeapBytes)}, ` +
       `RSS ${mib(rssBefore)} -> ${mib(process.memoryUsage.rss())}`,
