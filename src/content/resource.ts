@@ -14,6 +14,9 @@ export type Validator =
   /** The user or the origin gave the SHA-256 of the whole: better than any HTTP validator. */
   | { readonly kind: 'sha256'; readonly value: string }
 
+/** Longest validator that we keep, store, sign or send. */
+export const MAX_VALIDATOR_BYTES = 1024
+
 /** Who may be given the bytes. `private` never leaves this machine. */
 export type Visibility = 'branch' | 'private'
 

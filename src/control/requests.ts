@@ -52,11 +52,18 @@ export function fetchBodyOf({ request, leftOver, isInOrder }: z.output<typeof FE
   return { request, leftOver: leftOver.map((hash) => (hash === null ? null : parseId<SegmentHash>(hash))), isInOrder }
 }
 
-/** @throws SHORTHAUL_USAGE */
+/** Each file of a long list can be wrong in its own way, and quotes what was found. */
+const MAX_SHOWN_ISSUES = 10
+const MAX_SHOWN_CHARS = 2000
+
+/** @throws SHORTHAUL_USAGE with the first things that are wrong */
 export function parse<T>(schema: z.ZodType<T>, found: unknown): T {
   const result = schema.safeParse(found)
   if (result.success) return result.data
-  throw new ShorthaulError('SHORTHAUL_USAGE', `Cannot read the request: ${z.prettifyError(result.error)}`)
+  const { issues } = result.error
+  const shown = z.prettifyError({ issues: issues.slice(0, MAX_SHOWN_ISSUES) }).slice(0, MAX_SHOWN_CHARS)
+  const more = issues.length > MAX_SHOWN_ISSUES ? `\nand ${issues.length - MAX_SHOWN_ISSUES} more` : ''
+  throw new ShorthaulError('SHORTHAUL_USAGE', `Cannot read the request: ${shown}${more}`)
 }
 
 /**
@@ -70,7 +77,11 @@ export function parseQuery<T>(schema: z.ZodType<T>, search: URLSearchParams): T 
     const values = search.getAll(name)
     if (lists.has(name)) found[name] = values.flatMap((value) => value.split(','))
     else if (values.length === 1) found[name] = values[0]
-    else throw new ShorthaulError('SHORTHAUL_USAGE', `Cannot read the request: "${name}" more than once in the query`)
+    else
+      throw new ShorthaulError(
+        'SHORTHAUL_USAGE',
+        `Cannot read the request: "${name.slice(0, 100)}" more than once in the query`,
+      )
   }
   return parse(schema, found)
 }

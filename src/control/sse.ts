@@ -47,12 +47,13 @@ export async function* decodeSentEvents(stream: AsyncIterable<Uint8Array>): Asyn
         dataChars = 0
         continue
       }
-      const [, name = '', value = ''] = /^([^:]*)(?:: ?(.*))?$/.exec(line) ?? []
+      // JSON leaves U+2028 as it is, and without the flag it would end a line here.
+      const [, name = '', value = ''] = /^([^:]*)(?:: ?(.*))?$/s.exec(line) ?? []
       if (name === 'id') id = value
       else if (name === 'event') event = value
       else if (name === 'data') {
         data.push(value)
-        dataChars += value.length
+        dataChars += value.length + 1 // the line itself: empty ones without end are too long too
       }
     }
     rest = rest.slice(start)

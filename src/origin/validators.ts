@@ -2,12 +2,9 @@
  * Which of an origin's validators are strong enough to name a generation, and whether two answers are the same one.
  * RFC 9110 §8.8. Pure.
  */
-import type { Validator } from '../content/resource.ts'
+import { MAX_VALIDATOR_BYTES, type Validator } from '../content/resource.ts'
 import type { Degradation } from './origin.ts'
 import { type ResponseFields, singleField } from './response-fields.ts'
-
-/** Longest validator that we keep: it is stored with every resource and sent to peers (peers/messages.ts). */
-export const MAX_VALIDATOR_BYTES = 1024
 
 /** RFC 9110 §8.8.2.2: a younger Last-Modified may be that of two generations within one second, or of skewed clocks. */
 const LAST_MODIFIED_MARGIN_MS = 60_000

@@ -17,6 +17,8 @@ export const INSTANCE_BYTES = 8
 const BODY_BYTES = 32
 const VERSION = 1
 const FLAG_ANSWER = 1
+/** Where the last 8 bytes of the body begin, which are 0. */
+const RESERVED_AT = 24
 const MAGIC = Buffer.from('SHB')
 
 export interface Beacon {
@@ -54,6 +56,9 @@ export function decodeBeacon(beaconKey: Uint8Array, datagram: Uint8Array): Beaco
   const bytes = Buffer.from(datagram.buffer, datagram.byteOffset, datagram.byteLength)
   if (!bytes.subarray(0, 3).equals(MAGIC) || bytes.readUInt8(3) !== VERSION) return null
   if (!timingSafeEqual(mac(beaconKey, bytes), bytes.subarray(BODY_BYTES))) return null
+  const flags = bytes.readUInt8(4)
+  const isReservedClear = bytes.readUInt8(5) === 0 && bytes.readBigUInt64BE(RESERVED_AT) === 0n
+  if (flags > FLAG_ANSWER || !isReservedClear) return null
   const bootstrapPort = bytes.readUInt16BE(6)
   if (bootstrapPort === 0) return null
   return {
@@ -61,7 +66,7 @@ export function decodeBeacon(beaconKey: Uint8Array, datagram: Uint8Array): Beaco
     bootstrapPort,
     instance: Buffer.from(bytes.subarray(12, 12 + INSTANCE_BYTES)),
     sequence: bytes.readUInt32BE(20),
-    wantsAnswer: (bytes.readUInt8(4) & FLAG_ANSWER) !== 0,
+    wantsAnswer: flags === FLAG_ANSWER,
   }
 }
 

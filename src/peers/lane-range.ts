@@ -15,7 +15,7 @@ export function requestedRange(field: string | undefined, lengthBytes: number): 
   if (first === '' && last === '') return 'whole'
   if (first === '') {
     const suffixBytes = Number(last)
-    if (suffixBytes === 0) return 'unsatisfiable'
+    if (suffixBytes === 0 || lengthBytes === 0) return 'unsatisfiable'
     return { start: Math.max(0, lengthBytes - suffixBytes), end: lengthBytes }
   }
   const start = Number(first)

@@ -4,8 +4,7 @@
  * Does not know TLS: the peer it is given has been identified. Does not verify: `read` gives verified bytes.
  * Invariant: nothing is read before there is a slot, so at most `maxUploads` segments are in memory.
  */
-import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Socket } from 'node:net'
+import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http'
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
 import { type AgentKey, parseId, type SegmentHash } from '../content/ids.ts'
@@ -41,6 +40,15 @@ export const RETRY_AFTER_MS_FIELD = 'shorthaul-retry-after-ms'
 /** A segment takes at most so long, reading included: 17 KiB/s, below which the WAN would have been faster. */
 const UPLOAD_DEADLINE_MS = 60_000
 
+/**
+ * All requests of a server, also those that expect a `100 Continue`. None is sent: our client does not ask for one, and
+ * where an answer before was not out yet Node would write it into the body (20.20).
+ */
+export function listenForRequests(server: Pick<Server, 'on'>, listener: RequestListener): void {
+  server.on('request', listener)
+  server.on('checkContinue', listener)
+}
+
 export class LaneResponder {
   readonly #components: LaneResponderComponents
 
@@ -65,32 +73,34 @@ export class LaneResponder {
     }
     const startMs = clock.monotonicMs()
     try {
-      await this.#serve({ response, socket: request.socket }, { hash, peer, range: request.headers.range })
+      await this.#serve(request, response, { hash, peer })
     } finally {
       admission.leave(peer, clock.monotonicMs() - startMs)
     }
   }
 
   async #serve(
-    { response, socket }: { response: ServerResponse; socket: Socket },
-    wanted: { hash: SegmentHash; peer: AgentKey; range: string | undefined },
+    request: IncomingMessage,
+    response: ServerResponse,
+    wanted: { hash: SegmentHash; peer: AgentKey },
   ): Promise<void> {
     const { clock, log, watch, onServed, onSent, pace } = this.#components
     const { peer } = wanted
     const gone = new AbortController()
     const upload = new LaneUpload({ response }, { deadlineMs: clock.monotonicMs() + UPLOAD_DEADLINE_MS })
-    const leave = () => {
+    const onClose = () => {
       if (!upload.isEnded) gone.abort(PEER_LEFT)
     }
-    response.once('close', leave)
-    // Of several requests sent without waiting only the first one's response hears of the end of the connection: the
-    // others would keep their slots for ever.
-    socket.once('close', leave)
+    // Of the socket and not of the response: that of a request which came before the last answer was out has no socket
+    // yet, hears nothing of the end, and would hold its slot for ever.
+    const { socket } = request
+    socket.once('close', onClose)
+    if (socket.destroyed) onClose()
     try {
       const bytes = await this.#read(wanted.hash, { peer, signal: gone.signal })
       if (gone.signal.aborted) return
       if (bytes === null) return refuse(response, 404)
-      const body = startBody(response, { bytes, hash: wanted.hash, range: wanted.range })
+      const body = startBody(response, { bytes, hash: wanted.hash, range: request.headers.range })
       if (body === null) return
       watch.add(upload)
       await upload.send(body, { pace, signal: gone.signal })
@@ -100,7 +110,7 @@ export class LaneResponder {
       response.destroy()
       log.debug({ peerId: peer, err: error }, 'upload ended early')
     } finally {
-      socket.removeListener('close', leave)
+      socket.off('close', onClose)
       watch.remove(upload)
       if (upload.sentBytes > 0) onServed?.(peer, upload.sentBytes)
     }

@@ -15,7 +15,7 @@ import { ShorthaulError, systemCode } from '../errors.ts'
 import { LaneAdmission } from './lane-admission.ts'
 import { LaneConnections } from './lane-connections.ts'
 import type { LaneOffers } from './lane-offers.ts'
-import { LaneResponder, type ReadForPeer } from './lane-responder.ts'
+import { LaneResponder, listenForRequests, type ReadForPeer } from './lane-responder.ts'
 import { laneServerTls } from './lane-tls.ts'
 import type { Pace } from './lane-upload.ts'
 import { LaneWatch } from './lane-watch.ts'
@@ -140,7 +140,7 @@ export class LaneServer {
     })
     const lane = new LaneServer({ server, admission, connections, watch })
     const responder = new LaneResponder({ ...components, log, admission, watch })
-    server.on('request', (request, response) => lane.#answer(responder, request, response))
+    listenForRequests(server, (request, response) => lane.#answer(responder, request, response))
     log.info({ port: lane.port }, 'lane listening')
     return lane
   }

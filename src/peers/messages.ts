@@ -14,7 +14,7 @@ import type { WanReport } from '../throttle/wan-shares.ts'
 export const MAX_MESSAGE_BYTES = 256 * 1024
 export const MAX_RANGES = 4096
 export const MAX_STATEMENTS = 1024
-export const MAX_VALIDATOR_BYTES = 1024
+export { MAX_VALIDATOR_BYTES } from '../content/resource.ts'
 
 /** "I want what this location names (or this very generation): tell me what you have, and what you get." */
 export interface InterestMessage {

@@ -5,7 +5,7 @@
 
 import type { ContentRoot, ResourceId } from '../content/ids.ts'
 import { type AgentKey, ID_BYTES, idBytes, idFromBytes, parseId, type SegmentHash } from '../content/ids.ts'
-import type { Identification, Resource, Validator } from '../content/resource.ts'
+import { type Identification, MAX_VALIDATOR_BYTES, type Resource, type Validator } from '../content/resource.ts'
 import { isContentLength, SEGMENT_BYTES } from '../content/segmentation.ts'
 import { MAX_STATEMENT_HASHES, SIGNATURE_BYTES, type Statement } from '../content/statement.ts'
 import { timeBytes } from './index-keys.ts'
@@ -102,6 +102,8 @@ export function encodeRecord(record: ResourceRecord): Buffer {
   )
 }
 
+const SHA256_HEX = /^[0-9a-f]{64}$/
+
 type Fields = Readonly<Record<string, unknown>>
 
 function isFields(value: unknown): value is Fields {
@@ -112,11 +114,19 @@ function decodeValidator(value: unknown): Validator | null {
   if (!isFields(value) || typeof value.value !== 'string') return null
   const { kind } = value
   if (kind !== 'etag' && kind !== 'last-modified' && kind !== 'sha256') return null
+  // What the wire has no place for: it would be sent to a neighbour that asks.
+  if (value.value === '' || Buffer.byteLength(value.value) > MAX_VALIDATOR_BYTES) return null
+  if (kind === 'sha256' && !SHA256_HEX.test(value.value)) return null
   return { kind, value: value.value }
 }
 
 function decodeLength(value: unknown): number | null {
   return typeof value === 'number' && isContentLength(value) ? value : null
+}
+
+/** Milliseconds since the epoch. JSON also has fractions, signs and numbers that are infinite when they are read. */
+function isTime(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
 }
 
 function decodeResource(value: unknown): Resource | null {
@@ -135,9 +145,10 @@ function decodeIdentification(value: unknown): Identification | null {
   const signer = typeof value.signer === 'string' ? parseId<AgentKey>(value.signer) : null
   const { seenAtMs, freshUntilMs } = value
   if (validator === null || lengthBytes === null || signer === null) return null
-  if (typeof seenAtMs !== 'number' || typeof freshUntilMs !== 'number' || typeof value.signature !== 'string')
-    return null
-  return { validator, lengthBytes, seenAtMs, freshUntilMs, signer, signature: Buffer.from(value.signature, 'base64') }
+  if (!isTime(seenAtMs) || !isTime(freshUntilMs) || typeof value.signature !== 'string') return null
+  const signature = Buffer.from(value.signature, 'base64')
+  if (signature.byteLength !== SIGNATURE_BYTES) return null
+  return { validator, lengthBytes, seenAtMs, freshUntilMs, signer, signature }
 }
 
 export function decodeRecord(value: Buffer | undefined): ResourceRecord | null {
@@ -153,20 +164,24 @@ export function decodeRecord(value: Buffer | undefined): ResourceRecord | null {
   const { visibility, finalUrl, createdAtMs, lastUsedAtMs, sha256 } = parsed
   if (id === null || resource === null || typeof finalUrl !== 'string') return null
   if (visibility !== 'branch' && visibility !== 'private') return null
-  if (typeof createdAtMs !== 'number' || typeof lastUsedAtMs !== 'number') return null
+  if (!isTime(createdAtMs) || !isTime(lastUsedAtMs)) return null
   return {
     id,
     resource,
     visibility,
     finalUrl,
     root: typeof parsed.root === 'string' ? parseId<ContentRoot>(parsed.root) : null,
-    sha256: typeof sha256 === 'string' ? sha256 : null,
+    sha256: digestOf(sha256),
     // Absent in what earlier versions wrote.
-    pinnedSha256: typeof parsed.pinnedSha256 === 'string' ? parsed.pinnedSha256 : null,
-    declaredSha256: typeof parsed.declaredSha256 === 'string' ? parsed.declaredSha256 : null,
+    pinnedSha256: digestOf(parsed.pinnedSha256),
+    declaredSha256: digestOf(parsed.declaredSha256),
     identification: decodeIdentification(parsed.identification),
     createdAtMs,
     lastUsedAtMs,
     isPinned: parsed.isPinned === true,
   }
+}
+
+function digestOf(value: unknown): string | null {
+  return typeof value === 'string' && SHA256_HEX.test(value) ? value : null
 }

@@ -43,5 +43,6 @@ await t.test('an id alone is told, and what was begun at the end is not', async 
 
 await t.test('what is longer than any event is refused', async (t) => {
   await t.rejects(decoded([Buffer.alloc(300_000, 'x')]), RangeError)
+  await t.rejects(decoded([Buffer.from('data\n'.repeat(300_000))]), RangeError, 'also of empty lines')
   await t.rejects(decoded([Buffer.from(`data: x\n${`data: ${'x'.repeat(1000)}\n`.repeat(300)}`)]), RangeError)
 })

@@ -629,6 +629,16 @@ t.test('a peer that does not read loses its slot', async (t) => {
   socket.destroy()
 })
 
+t.test('a peer that asks again before its answer came, and is cut off, holds no slot', async (t) => {
+  const { server, endpointFor } = await setUp(t)
+  // The first answer ends the connection, so that the second, which was begun, never gets one to leave by.
+  const refused = `GET /segments/${hash} HTTP/1.1\r\nHost: lane\r\nContent-Length: 3\r\n\r\nabc`
+  const answers = await converse(tlsFor(endpointFor(ada)), refused + getSegment)
+  t.match(answers.toString('latin1'), /^HTTP\/1.1 413 /)
+  await turns(20)
+  t.equal(server.activeUploads(), 0)
+})
+
 t.test('an upload that waits for its budget is not taken for a stall', async (t) => {
   const clock = new HandClock()
   const waiting: { bytes: number; go: () => void }[] = []

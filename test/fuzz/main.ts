@@ -1,0 +1,119 @@
+/**
+ * The long run: `npm run fuzz -- --target NAME --runs 1000000 --seed 1 [--minutes M] [--keep]`, and one input again:
+ * `npm run fuzz -- --target NAME --input FILE`. Guided by coverage; `--unguided` is faster and blind. Without a target it
+ * says which there are.
+ */
+import { createHash } from 'node:crypto'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { addToCorpus } from './kit/corpus.ts'
+import { type FuzzFailure, type FuzzReport, fuzz, tryInput } from './kit/fuzz.ts'
+import { shrink } from './kit/shrink.ts'
+import type { FuzzTarget } from './kit/target.ts'
+import { TARGETS } from './targets/all.ts'
+
+const PROGRESS_MS = 10_000
+const MIB = 1024 * 1024
+/** More than caches of ours and of libraries take after the first tenth of a run. */
+const MAX_GROWTH_BYTES = 32 * MIB
+/** Inputs that are worth keeping are short. */
+const MAX_KEPT_BYTES = 1024
+const MAX_KEPT = 64
+
+const { values } = parseArgs({
+  options: {
+    target: { type: 'string' },
+    runs: { type: 'string', default: '1000000' },
+    seed: { type: 'string', default: '1' },
+    minutes: { type: 'string' },
+    input: { type: 'string' },
+    keep: { type: 'boolean', default: false },
+    unguided: { type: 'boolean', default: false },
+  },
+})
+
+process.exitCode = await main()
+
+async function main(): Promise<number> {
+  const target = TARGETS.find(({ name }) => name === values.target)
+  if (target === undefined) {
+    console.error(`--target is one of ${TARGETS.map(({ name }) => name).join(', ')}`)
+    return 2
+  }
+  if (values.input !== undefined) return repeat(target, values.input)
+  const rssBefore = process.memoryUsage.rss()
+  const report = await longRun(target)
+  const { earlyHeapBytes, lateHeapBytes, failure, kept } = report
+  // Out of time before the first tenth was done: nothing to compare with.
+  const growth = earlyHeapBytes === 0 ? 0 : lateHeapBytes - earlyHeapBytes
+  console.log(
+    `${line(report)}; heap ${mib(earlyHeapBytes)} -> ${mib(lateHeapBytes)}, ` +
+      `RSS ${mib(rssBefore)} -> ${mib(process.memoryUsage.rss())}`,
+  )
+  if (values.keep) {
+    const short = kept.filter((input) => input.byteLength <= MAX_KEPT_BYTES).slice(0, MAX_KEPT)
+    addToCorpus(target.name, short, `reached what nothing before did: seed ${values.seed}`)
+  }
+  if (failure !== null) {
+    await tell(target, failure)
+    return 1
+  }
+  if (growth > MAX_GROWTH_BYTES) {
+    console.error(`FAILED: after ${report.runs} inputs ${mib(growth)} are not given back`)
+    return 1
+  }
+  return 0
+}
+
+function longRun(target: FuzzTarget): Promise<FuzzReport> {
+  let toldMs = 0
+  return fuzz(target, {
+    runs: Number(values.runs),
+    seed: Number(values.seed),
+    isGuided: !values.unguided,
+    ...(values.minutes === undefined ? {} : { maxMs: Number(values.minutes) * 60_000 }),
+    onProgress: (report) => {
+      if (report.elapsedMs - toldMs < PROGRESS_MS) return
+      toldMs = report.elapsedMs
+      console.log(line(report))
+    },
+  })
+}
+
+function line({ runs, elapsedMs, accepted, kept, coveredChars }: FuzzReport): string {
+  const perSec = Math.round(runs / (elapsedMs / 1000))
+  const taken = Math.round((100 * accepted) / Math.max(1, runs))
+  const found = values.unguided ? '' : `, ${coveredChars} characters of code, ${kept.length} new inputs`
+  return (
+    `${values.target}: ${runs} inputs in ${Math.round(elapsedMs / 1000)} s, ${perSec}/s, ${taken} % accepted${found}, ` +
+    `RSS ${mib(process.memoryUsage.rss())}`
+  )
+}
+
+async function tell(target: FuzzTarget, { input, error }: FuzzFailure): Promise<void> {
+  const shortest = await shrink(target, input, error)
+  const directory = join(tmpdir(), 'shorthaul-fuzz')
+  mkdirSync(directory, { recursive: true })
+  const name = createHash('sha256').update(shortest).digest('hex').slice(0, 12)
+  const path = join(directory, `${target.name}-${name}.bin`)
+  writeFileSync(path, shortest)
+  console.error(`FAILED: ${error.stack}${error.cause === undefined ? '' : `\nbecause of ${String(error.cause)}`}`)
+  console.error(`An input of ${shortest.byteLength} bytes (${input.byteLength} before it was made shorter). Again:`)
+  console.error(`  npm run fuzz -- --target ${target.name} --input ${path}`)
+}
+
+async function repeat(target: FuzzTarget, path: string): Promise<number> {
+  const error = await tryInput(target, readFileSync(path))
+  if (error === null) {
+    console.log(`${target.name}: nothing is broken by it`)
+    return 0
+  }
+  console.error(error)
+  return 1
+}
+
+function mib(bytes: number): string {
+  return `${(bytes / MIB).toFixed(1)} MiB`
+}
