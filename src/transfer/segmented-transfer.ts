@@ -495,13 +495,10 @@ export class SegmentedTransfer {
   /** Waits until something happened that may change the plan. */
   async #changeOrTick(): Promise<void> {
     if (this.#failure !== null || this.#deliveredCount >= this.#o.wanted.positions.size) return
-    let timer: NodeJS.Timeout | undefined
     const deliveredBefore = this.#deliveredCount
-    await new Promise<void>((resolve) => {
-      this.#wake = resolve
-      timer = setTimeout(resolve, IDLE_TICK_MS)
-    })
-    clearTimeout(timer)
+    const awake = new AbortController()
+    this.#wake = () => awake.abort()
+    await this.#c.clock.sleep(IDLE_TICK_MS, { signal: awake.signal }).catch(() => {})
     this.#wake = null
     // What comes in together is planned for together.
     await new Promise((resolve) => setImmediate(resolve))
