@@ -72,6 +72,8 @@ export interface SegmentedOptions {
 export const LIMITS: PlanLimits = { maxInFlight: 6, perPeerInFlight: 4 }
 /** Nothing moves and nothing is planned: look again this often, for bans and back-offs that end by themselves. */
 const IDLE_TICK_MS = 250
+/** No reason: an error would have to be made each time, with its stack. */
+const WOKEN = 'woken'
 /** A back-off of this length comes after several failures in a row: what such a neighbour fetches, we shall not get. */
 const LOST_AFTER_MS = 3000
 const STARVED_MIN_MS = 5_000
@@ -279,7 +281,8 @@ export class SegmentedTransfer {
     for (const peer of link.peers()) {
       const { isBanned, isBusy, availableInMs } = book.view(peer.key)
       const isLost = isBanned || (!isBusy && availableInMs > LOST_AFTER_MS)
-      if (peer.isLocal && peer.lane !== null && !isLost) count++
+      // What they fetch is of use only to who believes their word: else each would wait for the other's half for ever.
+      if (this.#o.isAttestedTrusted && peer.isLocal && peer.lane !== null && !isLost) count++
       else ignored.add(peer.key)
     }
     this.#shared.crowd.ignore(ignored)
@@ -497,7 +500,7 @@ export class SegmentedTransfer {
     if (this.#failure !== null || this.#deliveredCount >= this.#o.wanted.positions.size) return
     const deliveredBefore = this.#deliveredCount
     const awake = new AbortController()
-    this.#wake = () => awake.abort()
+    this.#wake = () => awake.abort(WOKEN)
     await this.#c.clock.sleep(IDLE_TICK_MS, { signal: awake.signal }).catch(() => {})
     this.#wake = null
     // What comes in together is planned for together.

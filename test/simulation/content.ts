@@ -72,8 +72,8 @@ export function fits(
   if (generation.bytes.compare(bytes, 0, bytes.byteLength, offset, end) === 0) return true
   const { forged } = generation
   if (!mayBeForged || forged === null) return false
-  for (const [at, byte] of bytes.entries()) {
-    if (byte !== generation.bytes[offset + at] && byte !== forged[offset + at]) return false
+  for (let at = 0; at < bytes.byteLength; at++) {
+    if (bytes[at] !== generation.bytes[offset + at] && bytes[at] !== forged[offset + at]) return false
   }
   return true
 }

@@ -7,13 +7,23 @@ import { dirname } from 'node:path'
 import type { Random } from '../../src/clock.ts'
 import { SimulatedDb } from './simulated-db.ts'
 
-type Change = { readonly offset: number; readonly bytes: Uint8Array } | { readonly truncateTo: number }
+/** What undoes a change that was not synced. */
+interface Undo {
+  readonly offset: number
+  /** What stood there. */
+  readonly bytes: Uint8Array
+  readonly size: number
+  readonly end: number
+}
+
+/** Room that is only spoken for costs nothing: a part grows without being copied. */
+const LARGE_BYTES = 9 * 2 ** 20
+const SMALL_BYTES = 4096
 
 export class SimulatedFile {
   #bytes: Uint8Array = new Uint8Array(0)
   #size = 0
-  #synced: Uint8Array = new Uint8Array(0)
-  #pending: Change[] = []
+  #unsynced: Undo[] = []
 
   get size(): number {
     return this.#size
@@ -25,41 +35,34 @@ export class SimulatedFile {
   }
 
   write(bytes: Uint8Array, offset: number): void {
-    this.#pending.push({ offset, bytes: Uint8Array.from(bytes) })
-    this.#reserve(offset + bytes.byteLength)
+    const end = offset + bytes.byteLength
+    this.#unsynced.push({ offset, bytes: this.bytes.slice(offset, end), size: this.#size, end })
+    this.#reserve(end)
     this.#bytes.set(bytes, offset)
-    this.#size = Math.max(this.#size, offset + bytes.byteLength)
+    this.#size = Math.max(this.#size, end)
   }
 
   truncate(size: number): void {
     if (size === this.#size) return
-    this.#pending.push({ truncateTo: size })
+    this.#unsynced.push({ offset: size, bytes: this.bytes.slice(size), size: this.#size, end: this.#size })
     this.#resize(size)
   }
 
   sync(): void {
-    this.#synced = this.bytes.slice()
-    this.#pending = []
+    this.#unsynced = []
   }
 
-  /** What is on the platter afterwards. */
+  /** What is on the platter afterwards: each change whole, in part or not at all. */
   crash(random: Random): void {
-    const changes = this.#pending
-    this.#bytes = this.#synced.slice()
-    this.#size = this.#synced.byteLength
-    for (const change of changes) {
+    for (const { offset, bytes, size, end } of this.#unsynced.reverse()) {
       const luck = random()
-      if (luck < 0.4) continue
-      if ('truncateTo' in change) {
-        this.#resize(change.truncateTo)
-        continue
-      }
-      const { offset, bytes } = change
-      const survives = luck < 0.7 ? bytes.byteLength : Math.floor(random() * bytes.byteLength)
-      this.#reserve(offset + bytes.byteLength)
-      this.#bytes.set(bytes.subarray(0, survives), offset)
-      // The length may be on disk though the bytes are not.
-      this.#size = Math.max(this.#size, offset + (random() < 0.5 ? bytes.byteLength : survives))
+      if (luck < 0.3) continue
+      const kept = luck < 0.6 ? Math.floor(random() * (end - offset)) : 0
+      const isLengthKept = random() < 0.5 // it may be on disk though the bytes are not
+      this.#reserve(end)
+      this.#bytes.fill(0, offset + kept, Math.min(end, this.#bytes.byteLength))
+      this.#bytes.set(bytes.subarray(kept), offset + kept)
+      if (!isLengthKept) this.#size = kept === 0 ? size : Math.max(size, offset + kept)
     }
     this.sync()
   }
@@ -72,7 +75,7 @@ export class SimulatedFile {
 
   #reserve(size: number): void {
     if (size <= this.#bytes.byteLength) return
-    const larger = new Uint8Array(Math.max(size, 2 * this.#bytes.byteLength))
+    const larger = new Uint8Array(size <= SMALL_BYTES ? SMALL_BYTES : Math.max(size, LARGE_BYTES))
     larger.set(this.bytes)
     this.#bytes = larger
   }

@@ -5,8 +5,8 @@
 import crypto, { type KeyPair } from 'hypercore-crypto'
 import type { Logger } from 'pino'
 import { seededRandom } from '../../src/clock.ts'
-import { type AgentKey, idFromBytes } from '../../src/content/ids.ts'
-import { SegmentPool } from '../../src/content/segment-pool.ts'
+import { type AgentKey, idFromBytes, type SegmentHash } from '../../src/content/ids.ts'
+import type { SegmentPool } from '../../src/content/segment-pool.ts'
 import { PeerBook } from '../../src/peers/peer-book.ts'
 import { Catalog } from '../../src/transfer/catalog.ts'
 import { Exchange } from '../../src/transfer/exchange.ts'
@@ -29,6 +29,10 @@ export interface MachineComponents {
   /** Null: it has no neighbours. */
   readonly network: Network | null
   readonly log: Logger
+  /** Of all machines: a buffer that is given back too early is soon written by another. */
+  readonly pool: SegmentPool
+  /** @see StoreContents */
+  readonly copies: Map<SegmentHash, Uint8Array>
   readonly onWrite: (machine: Machine, path: string, bytes: Uint8Array, offset: number) => void
   readonly onName: (machine: Machine, path: string) => void
 }
@@ -57,7 +61,7 @@ export class Machine {
     this.components = components
     this.options = options
     this.name = `m${options.number}${options.isLiar ? ' (liar)' : ''}`
-    this.contents = new StoreContents(options.maxSegments)
+    this.contents = new StoreContents(options.maxSegments, components.copies)
     this.keyPair = crypto.keyPair(Buffer.alloc(32, options.number + 1 + components.scheduler.seed * 16))
     this.key = idFromBytes<AgentKey>(this.keyPair.publicKey)
   }
@@ -103,7 +107,7 @@ export class Run {
 
   constructor(machine: Machine, number: number) {
     this.#machine = machine
-    const { scheduler, weather, server, network, log } = machine.components
+    const { scheduler, weather, server, network, log, pool } = machine.components
     const isAlive = () => this.#isAlive
     this.clock = new SimulatedClock(scheduler, isAlive)
     const { clock } = this
@@ -141,7 +145,7 @@ export class Run {
         lane: this.link,
         wan: null,
         book: new PeerBook({ clock }),
-        pool: new SegmentPool(),
+        pool,
       },
       { isAttestedTrusted: machine.options.isAttestedTrusted, minClaimBytes: MIN_CLAIM_BYTES },
     )
@@ -199,6 +203,8 @@ export class Run {
     if (path.startsWith('/data')) return null
     const isGrowth = operation === 'write' || operation === 'open' || operation === 'sync'
     if (isGrowth && weather.strikes('disk-full', 0.3)) return scheduler.pick(['ENOSPC', 'EDQUOT'])
-    return weather.strikes('disk-io', 0.2) ? scheduler.pick(['EIO', 'EACCES', 'EROFS', 'EMFILE']) : null
+    if (!weather.strikes('disk-io', 0.2)) return null
+    const isOfName = operation === 'open' || operation === 'rename' || operation === 'unlink'
+    return isOfName ? scheduler.pick(['EIO', 'EACCES', 'EROFS', 'EMFILE']) : 'EIO'
   }
 }

@@ -5,7 +5,7 @@
  */
 import type { AgentKey, SegmentHash } from '../../src/content/ids.ts'
 import type { VerifiedSegment } from '../../src/content/verify.ts'
-import { abortError, ShorthaulError } from '../../src/errors.ts'
+import { abortError, ShorthaulError, throwIfAborted } from '../../src/errors.ts'
 import type { Message } from '../../src/peers/messages.ts'
 import { decodeFrame, encodeFrame } from '../../src/peers/wire.ts'
 import type { LaneEndpointLike, PeerLane, PeerLike, PeerLink } from '../../src/transfer/ports.ts'
@@ -162,7 +162,7 @@ export class Link implements PeerLink, PeerLane {
     if (!end || !this.station.isAlive()) return false
     const frame = encodeFrame(message)
     const delayMs = this.#scheduler.chance(0.05) ? this.#scheduler.between(5, 300) : this.#scheduler.between(0.2, 3)
-    end.lastArrivalMs = Math.max(end.lastArrivalMs, this.#scheduler.nowMs + delayMs)
+    end.lastArrivalMs = Math.max(end.lastArrivalMs + 0.001, this.#scheduler.nowMs + delayMs)
     this.#scheduler.schedule(end.lastArrivalMs - this.#scheduler.nowMs, () => this.#deliver(end.session, key, frame))
     return true
   }
@@ -213,12 +213,15 @@ export class Link implements PeerLink, PeerLane {
   ): Promise<void> {
     // What the server does takes its own time: a dead one never answers, and the deadline here ends the wait.
     const answered = server.station.read(hash, new AbortController().signal).catch(() => null)
-    const segment = await Promise.race([
-      answered,
-      this.#pause(STALL_TIMEOUT_MS, signal).then(() => {
-        throw peerError('SHORTHAUL_PEER_STALLED')
-      }),
-    ])
+    const arrived = new AbortController()
+    const isStalled = this.#pause(STALL_TIMEOUT_MS, AbortSignal.any([signal, arrived.signal])).then(
+      () => true,
+      () => false,
+    )
+    const segment = await Promise.race([answered, isStalled])
+    arrived.abort('arrived')
+    throwIfAborted(signal)
+    if (typeof segment === 'boolean') throw peerError('SHORTHAUL_PEER_STALLED')
     if (segment === null) throw peerError('SHORTHAUL_PEER_MISSING')
     if (segment.bytes.byteLength !== into.byteLength) throw peerError('SHORTHAUL_PEER_PROTOCOL')
     if (this.#strikes('lane-stall')) {

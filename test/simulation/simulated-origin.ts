@@ -143,12 +143,12 @@ export class SimulatedOrigin implements Origin {
         throw new ShorthaulError('SHORTHAUL_ORIGIN_TIMEOUT', 'Cannot read the body: it stands still')
       }
       if (this.#weather.strikes('origin-cut', 0.5)) {
-        yield Uint8Array.from(chunk.subarray(0, this.#scheduler.whole(1, chunk.byteLength)))
+        yield chunk.slice(0, this.#scheduler.whole(1, chunk.byteLength))
         if (this.#scheduler.chance(0.3)) return
         throw new ShorthaulError('SHORTHAUL_ORIGIN_UNREACHABLE', 'Cannot read the body: the connection was cut')
       }
       // A chunk given out is the reader's.
-      yield Uint8Array.from(chunk)
+      yield chunk.slice()
     }
   }
 

@@ -34,8 +34,19 @@ export class StoreContents {
   readonly segments = new Map<SegmentHash, VerifiedSegment>()
   readonly references = new Map<SegmentHash, Reference[]>()
 
-  constructor(maxSegments: number) {
+  /** Bytes by hash, had once for all machines of a world. */
+  readonly #copies: Map<SegmentHash, Uint8Array>
+
+  constructor(maxSegments: number, copies: Map<SegmentHash, Uint8Array>) {
     this.maxSegments = maxSegments
+    this.#copies = copies
+  }
+
+  /** What may be kept of a segment whose buffer is used again. */
+  copyOf({ hash, bytes }: VerifiedSegment): Uint8Array {
+    const copy = this.#copies.get(hash) ?? bytes.slice()
+    this.#copies.set(hash, copy)
+    return copy
   }
 
   /** Segment files are not synced, and recovery drops those that are not whole; of what is in the index the end may be lost. */
@@ -100,7 +111,7 @@ export class SimulatedStore {
     { signal }: { signal: AbortSignal },
   ): Promise<boolean> {
     throwIfAborted(signal)
-    const bytes = Uint8Array.from(segment.bytes) // whose buffer is used again
+    const bytes = this.#contents.copyOf(segment)
     await this.#access()
     throwIfAborted(signal)
     const { segments, records } = this.#contents

@@ -4,6 +4,8 @@
  * has been calm for long enough.
  */
 
+import type { SegmentHash } from '../../src/content/ids.ts'
+import { SegmentPool } from '../../src/content/segment-pool.ts'
 import { Fetch } from './fetch.ts'
 import { Machine } from './machine.ts'
 import { Network } from './network.ts'
@@ -34,6 +36,8 @@ class TransferWorld implements World {
   readonly #fetches: Fetch[] = []
   readonly #isFair: boolean
   readonly #hasLiar: boolean
+  readonly #pool = new SegmentPool()
+  readonly #copies = new Map<SegmentHash, Uint8Array>()
   #isAgain = false
 
   constructor(scheduler: Scheduler, fail: (text: string) => void) {
@@ -92,7 +96,7 @@ class TransferWorld implements World {
     const urlCount = scheduler.chance(0.3) ? 2 : 1
     for (let at = 0; at < urlCount; at++) {
       const lengthBytes =
-        Math.ceil(SEGMENT_BYTES * (this.#isFair ? scheduler.between(2, 8) : 8 * scheduler.random() ** 2)) || 1
+        Math.ceil(SEGMENT_BYTES * (this.#isFair ? scheduler.between(2, 6) : 8 * scheduler.random() ** 3)) || 1
       const acceptsRanges = this.#isFair || scheduler.chance(0.85)
       const about = {
         url: `https://origin.example/${at}`,
@@ -105,7 +109,7 @@ class TransferWorld implements World {
       this.#server.serve(about, lengthBytes)
     }
     const count = scheduler.whole(2, 7)
-    const isAttestedTrusted = scheduler.chance(0.8)
+    const isAttestedTrusted = this.#isFair || scheduler.chance(0.8)
     for (let number = 0; number < count; number++) {
       this.#machines.push(this.#machine({ number, isLiar: this.#hasLiar && number === 0, isAttestedTrusted }))
     }
@@ -120,6 +124,8 @@ class TransferWorld implements World {
         server: this.#server,
         network: this.#network,
         log: observedLog(this.#fail),
+        pool: this.#pool,
+        copies: this.#copies,
         onWrite: (on, path, bytes, offset) => this.#fetchAt(on, path)?.checkWrite(bytes, offset),
         onName: (on, path) => this.#fetchAt(on, path)?.checkName(path),
       },

@@ -1,10 +1,11 @@
 /** A fixed set of seeds of the branch of simulated agents, and those that once found something. */
 import t from 'tap'
 import { loadHashing } from '../../src/transfer/part-file.ts'
+import { FOUND } from './seeds.ts'
 import { transferWorld } from './transfer-world.ts'
 import { runWorld } from './world.ts'
 
-const SEED_COUNT = 60
+const SEED_COUNT = 20
 
 await loadHashing()
 
@@ -17,7 +18,8 @@ await t.test('the same seed gives the same world, to the last message', async (t
 })
 
 await t.test('whatever goes wrong, transfers deliver what is right, or say why not', async (t) => {
-  for (let seed = 1; seed <= SEED_COUNT; seed++) {
+  const fixed = Array.from({ length: SEED_COUNT }, (_, at) => at + 1)
+  for (const seed of new Set([...fixed, ...FOUND.transfer.map(([found]) => found)])) {
     const { failure } = await runWorld(transferWorld, seed)
     if (failure !== null) t.fail(`${failure}; again: npm run simulate -- --world transfer --seed ${seed}`)
   }
