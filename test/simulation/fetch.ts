@@ -10,6 +10,7 @@ import type { Delivery, FileRange, TransferRequest, TransferResult } from '../..
 import { stagedPath } from '../../src/transfer/staged-part.ts'
 import { fits, type Generation } from './content.ts'
 import type { Machine } from './machine.ts'
+import { innerPath } from './mount.ts'
 import type { Scheduler } from './scheduler.ts'
 import type { OriginServer } from './simulated-origin.ts'
 
@@ -229,7 +230,7 @@ export class Fetch {
   }
 
   #checkKept({ localPath }: Delivery, index: number): void {
-    const path = localPath?.replace(/^\/simulated\/\d+/, '') ?? ''
+    const path = localPath === null ? '' : innerPath(localPath)
     const file = this.machine.disk.find(path)
     if (file === undefined || file === 'directory' || dirname(path) !== this.directory || !this.#generation) return
     const offset = index * SEGMENT_BYTES

@@ -42,6 +42,8 @@ export interface MachineOptions {
   readonly isLiar: boolean
   readonly isAttestedTrusted: boolean
   readonly maxSegments: number
+  /** Of every run: when paths are kept in records. Null: each run has its own. */
+  readonly mountName: string | null
 }
 
 export class Machine {
@@ -174,27 +176,31 @@ export class Run {
   #mount(): ReturnType<typeof mount> {
     const machine = this.#machine
     const { scheduler, weather, onWrite, onName } = machine.components
-    return mount(machine.disk, {
-      before: async (operation, path) => {
-        await this.clock.wait(0.02, operation === 'sync' ? 8 : 1)
-        return this.#diskFault(operation, path)
-      },
-      partOf: (length) => (weather.strikes('disk-partial') ? scheduler.whole(1, length + 1) : length),
-      onWrite: (path, bytes, offset) => onWrite(machine, path, bytes, offset),
-      onName: (path) => onName(machine, path),
-      db: {
-        before: async (operation) => {
-          if (operation === 'write') this.onDbWrite('before')
-          await this.clock.wait(0.02, operation === 'write' ? 5 : 0.5)
-          if (!weather.strikes('db-io', operation === 'write' ? 0.3 : 0.03)) return null
-          return scheduler.pick(['EIO', 'ENOSPC'] as const)
+    return mount(
+      machine.disk,
+      {
+        before: async (operation, path) => {
+          await this.clock.wait(0.02, operation === 'sync' ? 8 : 1)
+          return this.#diskFault(operation, path)
         },
-        after: async () => {
-          this.onDbWrite('after')
-          await this.clock.wait(0.01, 0.5)
+        partOf: (length) => (weather.strikes('disk-partial') ? scheduler.whole(1, length + 1) : length),
+        onWrite: (path, bytes, offset) => onWrite(machine, path, bytes, offset),
+        onName: (path) => onName(machine, path),
+        db: {
+          before: async (operation) => {
+            if (operation === 'write') this.onDbWrite('before')
+            await this.clock.wait(0.02, operation === 'write' ? 5 : 0.5)
+            if (!weather.strikes('db-io', operation === 'write' ? 0.3 : 0.03)) return null
+            return scheduler.pick(['EIO', 'ENOSPC'] as const)
+          },
+          after: async () => {
+            this.onDbWrite('after')
+            await this.clock.wait(0.01, 0.5)
+          },
         },
       },
-    })
+      machine.options.mountName,
+    )
   }
 
   #diskFault(operation: FileOperation, path: string): string | null {

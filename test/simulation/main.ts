@@ -1,10 +1,11 @@
 /** `npm run simulate`: runs worlds from their seeds; prints the trace of one that went wrong, and how to run it again. */
 import { parseArgs } from 'node:util'
 import { loadHashing } from '../../src/transfer/part-file.ts'
+import { jobsWorld } from './jobs-world.ts'
 import { transferWorld } from './transfer-world.ts'
 import { type MakeWorld, runWorld } from './world.ts'
 
-const WORLDS: Readonly<Record<string, MakeWorld>> = { transfer: transferWorld }
+const WORLDS: Readonly<Record<string, MakeWorld>> = { transfer: transferWorld, jobs: jobsWorld }
 const PROGRESS_EVERY = 500
 
 const { values } = parseArgs({

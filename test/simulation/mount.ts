@@ -9,7 +9,7 @@ import fs, { constants, type Stats } from 'node:fs'
 import { syncBuiltinESMExports } from 'node:module'
 import { dirname } from 'node:path'
 import { IndexDb } from '../../src/store/index-db.ts'
-import { type SimulatedDisk, SimulatedFile } from './disk.ts'
+import { SimulatedDisk, SimulatedFile } from './disk.ts'
 import type { DbWeather } from './simulated-db.ts'
 
 export const ROOT = '/simulated'
@@ -45,31 +45,44 @@ class Mount {
   }
 }
 
+/** Whose machine is dead: calls do not return. */
+const NEVER = new Promise<never>(() => {})
+const NOWHERE = new Mount(new SimulatedDisk(), {
+  before: () => NEVER,
+  partOf: (length) => length,
+  onWrite: () => {},
+  onName: () => {},
+  db: { before: () => NEVER, after: () => NEVER },
+})
 const mounts = new Map<string, Mount>()
 let mountCount = 0
 
-/** @returns where the disk is to be found, and what takes it away */
-export function mount(disk: SimulatedDisk, weather: DiskWeather) {
-  const name = String(++mountCount)
+/**
+ * @param name of the mount: another run of the same machine may use it again. Default: one that nobody had
+ * @returns where the disk is to be found, and what takes it away
+ */
+export function mount(disk: SimulatedDisk, weather: DiskWeather, name: string | null = null) {
+  const its = name ?? String(++mountCount)
   const mounted = new Mount(disk, weather)
-  mounts.set(name, mounted)
+  mounts.set(its, mounted)
   return {
-    path: `${ROOT}/${name}`,
+    path: `${ROOT}/${its}`,
     /** Of files and directories. */
     openCount: () => mounted.openHandles.size,
-    unmount: () => mounts.delete(name),
+    unmount: () => {
+      if (mounts.get(its) === mounted) mounts.delete(its)
+    },
   }
 }
 
 /** The path below the mount, which is the same for every run. */
 export function innerPath(path: string): string {
-  return path.replace(/^\/simulated\/\d+/, '') || '/'
+  return path.replace(/^\/simulated\/[^/]+/, '') || '/'
 }
 
 function locate(path: unknown): { mounted: Mount; path: string } | null {
   if (typeof path !== 'string' || !path.startsWith(`${ROOT}/`)) return null
-  const mounted = mounts.get(path.split('/')[2] ?? '')
-  if (!mounted) throw systemError('ENODEV', path)
+  const mounted = mounts.get(path.split('/')[2] ?? '') ?? NOWHERE
   return { mounted, path: innerPath(path) }
 }
 

@@ -23,8 +23,8 @@ export class SimulatedDb {
   #rows = new Map<string, Buffer>()
   #synced = new Map<string, Buffer>()
   #unsynced: Batch[] = []
-  /** Batches ever written. */
-  writeCount = 0
+  /** Told of every batch when it is in the log. */
+  onWrite: (changes: readonly Change[]) => void = () => {}
 
   open(weather: DbWeather): IndexDb {
     const read = async <T>(operation: () => T): Promise<T> => {
@@ -52,6 +52,11 @@ export class SimulatedDb {
     return db as unknown as IndexDb
   }
 
+  /** Keys in hex. */
+  rows(): Iterable<readonly [key: string, value: Buffer]> {
+    return this.#rows
+  }
+
   crash(random: Random, { isKill = false } = {}): void {
     const survivors = isKill ? this.#unsynced.length : Math.floor(random() * (this.#unsynced.length + 1))
     for (const batch of this.#unsynced.slice(0, survivors)) apply(this.#synced, batch)
@@ -60,10 +65,10 @@ export class SimulatedDb {
   }
 
   #write(changes: readonly Change[], isDurable: boolean): void {
-    this.writeCount++
     const batch = { changes: [...changes] }
     apply(this.#rows, batch)
     this.#unsynced.push(batch)
+    this.onWrite(changes)
     if (!isDurable) return
     for (const one of this.#unsynced.splice(0)) apply(this.#synced, one)
   }

@@ -129,7 +129,7 @@ class TransferWorld implements World {
         onWrite: (on, path, bytes, offset) => this.#fetchAt(on, path)?.checkWrite(bytes, offset),
         onName: (on, path) => this.#fetchAt(on, path)?.checkName(path),
       },
-      { ...about, maxSegments: this.#isFair || scheduler.chance(0.7) ? 1000 : scheduler.whole(0, 6) },
+      { ...about, mountName: null, maxSegments: this.#isFair || scheduler.chance(0.7) ? 1000 : scheduler.whole(0, 6) },
     )
     machine.disk.put('/home', 'directory')
     machine.disk.syncAll()
