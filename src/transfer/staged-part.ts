@@ -75,8 +75,13 @@ async function openOurs(path: string): Promise<FileHandle | null> {
     if (systemCode(error) === 'ENOENT') return null
     throw error
   }
-  if (isOurs(await handle.stat())) return handle
-  await handle.close()
+  let isKept = false
+  try {
+    isKept = isOurs(await handle.stat())
+    if (isKept) return handle
+  } finally {
+    if (!isKept) await handle.close()
+  }
   throw new ShorthaulError('SHORTHAUL_TARGET_UNWRITABLE', `Cannot use "${path}": it is not a plain file of this user`)
 }
 

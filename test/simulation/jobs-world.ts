@@ -144,6 +144,7 @@ class JobsWorld implements World {
     for (const [path, entry] of this.#machine.disk.paths()) this.#checkLeft(path, entry)
     const { run } = this.#machine
     if (!run || !this.#jobs) return this.#fail('the jobs do not run at the end')
+    await this.#checkReasons(this.#jobs.as(CALLER), true)
     let isClosed = false
     void Promise.all([this.#jobs.close(), run.exchange.close()]).then(() => {
       isClosed = true
@@ -346,11 +347,11 @@ class JobsWorld implements World {
       this.#fail(`${job?.name} is ${job?.state} after it was said to be ${states}`)
   }
 
-  async #checkReasons(api: JobsApi): Promise<void> {
-    for (const { id, name, state, reason } of (await api.list({ allUsers: true, states: EVERY_STATE })).jobs) {
-      const record = this.#records.jobs.get(id.replaceAll('-', ''))
-      const isFitting = reason.code === 'completing' ? record?.isCompleting : REASONS[state].includes(reason.code)
-      if (!isFitting && record?.state === state) this.#fail(`${name} is ${state} because of ${reason.code}`)
+  async #checkReasons(api: JobsApi, isSettled = false): Promise<void> {
+    for (const { name, state, reason } of (await api.list({ allUsers: true, states: EVERY_STATE })).jobs) {
+      const isFitting = reason.code === 'completing' ? !isFinal(state) : REASONS[state].includes(reason.code)
+      if (!isFitting) this.#fail(`${name} is ${state} because of ${reason.code}`)
+      if (isSettled && reason.code === 'completing') this.#fail(`${name} is being completed for ever`)
     }
   }
 
@@ -361,7 +362,7 @@ class JobsWorld implements World {
         isRunning(job.state) &&
         this.#records.filesOf(job.id).some((file) => file.url === url && file.state === 'waiting'),
     )
-    if (!isWanted) this.#scheduler.note(`fetch of ${url} that nobody waits for`)
+    if (!isWanted) this.#fail(`${url} is fetched though nobody waits for it`)
   }
 
   #checkName(path: string): void {

@@ -210,6 +210,9 @@ export class Run {
     const isGrowth = operation === 'write' || operation === 'open' || operation === 'sync'
     if (isGrowth && weather.strikes('disk-full', 0.3)) return scheduler.pick(['ENOSPC', 'EDQUOT'])
     if (!weather.strikes('disk-io', 0.2)) return null
+    const entry = this.#machine.disk.find(path)
+    // That a directory may be written and not opened is a property of it, and no fault.
+    if (entry === 'directory') return scheduler.pick(['EIO', 'EMFILE'])
     const isOfName = operation === 'open' || operation === 'rename' || operation === 'unlink'
     return isOfName ? scheduler.pick(['EIO', 'EACCES', 'EROFS', 'EMFILE']) : 'EIO'
   }
