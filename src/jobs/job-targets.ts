@@ -43,8 +43,9 @@ export class OwnTargets implements JobTargets {
     return true
   }
 
-  discard(job: TargetJob, file: TargetFile): Promise<void> {
-    return discardStaged(pathOf(job, file))
+  async discard(job: TargetJob, file: TargetFile): Promise<void> {
+    // Durably: nobody looks for it again.
+    if (await discardStaged(pathOf(job, file))) await syncName(file.target)
   }
 }
 

@@ -56,13 +56,14 @@ export async function deliverStaged(target: string, staged: string): Promise<boo
   }
 }
 
-/** Removes the part of a job; nothing when there is none. */
-export async function discardStaged(staged: string): Promise<void> {
+/** Removes the part of a job. @returns false when there is none */
+export async function discardStaged(staged: string): Promise<boolean> {
   try {
     await unlink(staged)
+    return true
   } catch (cause) {
     // Without its directory there is no part either.
-    if (['ENOENT', 'ENOTDIR'].includes(systemCode(cause) ?? '')) return
+    if (['ENOENT', 'ENOTDIR'].includes(systemCode(cause) ?? '')) return false
     throw localIoError('remove', staged, cause, 'SHORTHAUL_TARGET_UNWRITABLE')
   }
 }

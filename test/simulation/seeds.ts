@@ -11,6 +11,7 @@ export const FOUND: Readonly<Record<'transfer' | 'jobs', readonly (readonly [see
     [9, 'the parts of a job that ended while its disk failed stayed until the agent was started again'],
     [35, 'a part that could not be looked at was left open'],
     [37, 'as 9, for a job that was completed'],
+    [167, 'a part that was removed came back with a power cut, for ever'],
     [56, 'a completion whose end could not be recorded was not taken up, and nothing else was allowed'],
   ],
 }

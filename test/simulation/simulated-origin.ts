@@ -122,7 +122,7 @@ export class SimulatedOrigin implements Origin {
     return {
       facts: this.#facts(resource, generation),
       offset: start,
-      body: this.#body(bytes.subarray(start, end), AbortSignal.any([signal, ended.signal])),
+      body: this.#body(bytes.subarray(start, end), resource.hasValidator, AbortSignal.any([signal, ended.signal])),
       cancel: async () => {
         if (ended.signal.aborted) return
         ended.abort(new ShorthaulError('SHORTHAUL_ABORTED', 'The stream was cancelled'))
@@ -133,7 +133,7 @@ export class SimulatedOrigin implements Origin {
 
   async close(): Promise<void> {}
 
-  async *#body(bytes: Uint8Array, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  async *#body(bytes: Uint8Array, isNamed: boolean, signal: AbortSignal): AsyncGenerator<Uint8Array> {
     for (let at = 0; at < bytes.byteLength; at += CHUNK_BYTES) {
       const chunk = bytes.subarray(at, at + CHUNK_BYTES)
       await this.#pause(this.#server.carry(chunk.byteLength), signal)
@@ -144,7 +144,8 @@ export class SimulatedOrigin implements Origin {
       }
       if (this.#weather.strikes('origin-cut', 0.5)) {
         yield chunk.slice(0, this.#scheduler.whole(1, chunk.byteLength))
-        if (this.#scheduler.chance(0.3)) return
+        // Where the length is the only sign of it, the transport says so itself.
+        if (isNamed && this.#scheduler.chance(0.3)) return
         throw new ShorthaulError('SHORTHAUL_ORIGIN_UNREACHABLE', 'Cannot read the body: the connection was cut')
       }
       // A chunk given out is the reader's.

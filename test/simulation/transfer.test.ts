@@ -5,7 +5,7 @@ import { FOUND } from './seeds.ts'
 import { transferWorld } from './transfer-world.ts'
 import { runWorld } from './world.ts'
 
-const SEED_COUNT = 20
+const SEED_COUNT = 40
 
 await loadHashing()
 
