@@ -53,6 +53,11 @@ export class Draft {
     return this.#entries.get(index)
   }
 
+  /** Positions of which no member is believed, in no order. */
+  get disputed(): Iterable<number> {
+    return this.#disputed.keys()
+  }
+
   isDisputed(index: number): boolean {
     return this.#disputed.has(index)
   }

@@ -41,7 +41,13 @@ export class Completion {
   async complete(id: JobId): Promise<void> {
     const running = this.#running.get(id)
     if (running) return running
-    const completing = this.#complete(id).finally(() => this.#running.delete(id))
+    const completing = this.#complete(id)
+      .catch((error: unknown) => {
+        // Its end could not be recorded: what was promised is owed, and until then nobody may do anything else with it.
+        if (this.#c.book.get(id)?.isCompleting) this.#later(id, AGAIN_MS)
+        throw error
+      })
+      .finally(() => this.#running.delete(id))
     this.#running.set(id, completing)
     return completing
   }

@@ -177,8 +177,12 @@ export class JobEngine {
   }
 
   /** @see Completion.complete */
-  complete(id: JobId): Promise<void> {
-    return this.#completion.complete(id)
+  async complete(id: JobId): Promise<void> {
+    try {
+      await this.#completion.complete(id)
+    } finally {
+      this.look()
+    }
   }
 
   /** Completes a job that wants to be completed by itself and is whole. */
@@ -473,6 +477,8 @@ export class JobEngine {
     const { inactivityTimeoutMs, keepEndedMs } = this.#o
     for (const job of book.all()) {
       if (isFinal(job.state)) {
+        // Its disk may have failed when it ended.
+        if (!job.isCleaned) this.clean(job.id)
         const isOld = clock.nowMs() - (job.endedAtMs ?? 0) > keepEndedMs
         if (isOld && job.isCleaned) await book.forget(job.id)
         continue

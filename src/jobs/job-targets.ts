@@ -2,11 +2,12 @@
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { localIoError, systemCode } from '../errors.ts'
 import { PartFile } from '../transfer/part-file.ts'
 import { RangePart } from '../transfer/range-part.ts'
 import type { Delivery } from '../transfer/request.ts'
-import { deliverStaged, discardStaged, stagedPath } from '../transfer/staged-part.ts'
+import { deliverStaged, discardStaged, stagedPath, syncDirectory } from '../transfer/staged-part.ts'
 import type { Job, JobFile } from './job.ts'
 
 export interface JobTargets {
@@ -36,17 +37,28 @@ export class OwnTargets implements JobTargets {
 
   async deliver(job: TargetJob, file: TargetFile): Promise<boolean> {
     if (await deliverStaged(file.target, pathOf(job, file))) return true
-    // After a crash between the rename and its record.
-    return file.foundSha256 !== null && (await hashOf(file)) === file.foundSha256
+    // After a crash, or a disk that failed, between the rename and its record: the name may not be on disk yet.
+    if (file.foundSha256 === null || (await hashOf(file)) !== file.foundSha256) return false
+    await syncName(file.target)
+    return true
   }
 
-  discard(job: TargetJob, file: TargetFile): Promise<void> {
-    return discardStaged(pathOf(job, file))
+  async discard(job: TargetJob, file: TargetFile): Promise<void> {
+    // Durably: nobody looks for it again.
+    if (await discardStaged(pathOf(job, file))) await syncName(file.target)
   }
 }
 
 function pathOf(job: TargetJob, file: TargetFile): string {
   return stagedPath(file.target, { id: job.id, index: file.index })
+}
+
+async function syncName(target: string): Promise<void> {
+  try {
+    await syncDirectory(dirname(target))
+  } catch (cause) {
+    throw localIoError('write', target, cause, 'SHORTHAUL_TARGET_UNWRITABLE')
+  }
 }
 
 async function hashOf({ target, bytesTotal }: TargetFile): Promise<string | null> {

@@ -326,14 +326,23 @@ export class Crowd {
   /**
    * Takes the next claim, or null when there is nothing (sensible) to claim.
    * @param free positions that we neither have nor can get from a neighbour, and that nothing of ours fetches
-   * @param isPart we want only some of the content: nobody need leave any of it to others
+   * @param options.isPart we want only some of the content: nobody need leave any of it to others
+   * @param options.doubted positions of which we believe nobody but the origin: that others had them is of no use to us
    */
-  claim(free: PositionSet, nowMs: number, isPart = false): Claim | null {
+  claim(
+    free: PositionSet,
+    nowMs: number,
+    options: { readonly isPart?: boolean; readonly doubted?: PositionSet } = {},
+  ): Claim | null {
+    const { isPart = false, doubted } = options
     if (this.#claims.size >= this.streamShare(nowMs, isPart)) return null
     const open = free.copy()
     for (const member of this.#members.values()) {
-      if (this.#holdsClaims(member, nowMs)) open.deleteAll(member.claimed)
       if (this.#holdsLegacy(member, nowMs)) open.deleteAll(member.fetched)
+    }
+    for (const index of doubted?.values() ?? []) if (free.has(index)) open.add(index)
+    for (const member of this.#members.values()) {
+      if (this.#holdsClaims(member, nowMs)) open.deleteAll(member.claimed)
     }
     if (open.size === 0) return this.#isUndivided ? null : this.#take(free, nowMs)
     this.#idleSinceMs = null

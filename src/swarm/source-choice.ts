@@ -84,13 +84,15 @@ export function chooseSources(state: PlanState, options: { limits: PlanLimits; r
   const { limits, random } = options
   const decisions: Decision[] = []
   const most = limits.maxInFlight - state.inFlightCount
+  // What is here is not waited for, though another transfer may be on its way to it: it was here before that began.
+  const isHere = (index: number) => state.cached.has(index) && state.isKnown(index)
   for (const index of within(state, state.awaited)) {
     if (decisions.length >= most) return decisions
-    decisions.push({ source: 'await', index })
+    if (!isHere(index)) decisions.push({ source: 'await', index })
   }
   for (const index of within(state, state.cached)) {
     if (decisions.length >= most) return decisions
-    if (!state.awaited.has(index) && state.isKnown(index)) decisions.push({ source: 'cache', index })
+    if (isHere(index)) decisions.push({ source: 'cache', index })
   }
   const room = most - decisions.length
   return room > 0 ? decisions.concat(choosePeers(state, { limits, random, room })) : decisions

@@ -97,14 +97,14 @@ export class PartFile implements Delivery {
   }
 
   async leftOver(): Promise<readonly (SegmentHash | null)[]> {
-    const { size } = await this.#handle.stat()
+    const { size } = await this.#io('read', () => this.#handle.stat())
     if (size === 0) return []
     const { hashSegment } = await loadHashing()
     const hashes: (SegmentHash | null)[] = []
     const buffer = Buffer.allocUnsafe(SEGMENT_BYTES)
     for (let index = 0; index < segmentCount(size); index++) {
       const { start, end } = segmentBytes(index, size)
-      const { bytesRead } = await this.#handle.read(buffer, 0, end - start, start)
+      const { bytesRead } = await this.#io('read', () => this.#handle.read(buffer, 0, end - start, start))
       hashes.push(bytesRead > 0 ? hashSegment(buffer.subarray(0, bytesRead)) : null)
     }
     return hashes
@@ -135,7 +135,7 @@ export class PartFile implements Delivery {
 
   async restart(): Promise<void> {
     await this.#hashing
-    await this.#handle.truncate(0)
+    await this.#io('write', () => this.#handle.truncate(0))
     this.#hash = createHash('sha256')
     this.#hashedCount = 0
     this.#written = null
@@ -184,6 +184,15 @@ export class PartFile implements Delivery {
     livePaths.delete(this.localPath)
   }
 
+  /** A disk that fails is an error with a code, wherever it does. */
+  async #io<T>(action: 'read' | 'write', operation: () => Promise<T>): Promise<T> {
+    try {
+      return await operation()
+    } catch (cause) {
+      throw localIoError(action, this.target, cause, 'SHORTHAUL_TARGET_UNWRITABLE')
+    }
+  }
+
   /** Feeds the digest as far as the content is there without holes. One at a time, in order. */
   #hashPrefix(fresh: { index: number; bytes: Uint8Array } | null): Promise<void> {
     const step = async () => {
@@ -194,7 +203,7 @@ export class PartFile implements Delivery {
         } else {
           const { start, end } = segmentBytes(index, this.#lengthBytes)
           const buffer = Buffer.allocUnsafe(end - start)
-          const { bytesRead } = await this.#handle.read(buffer, 0, buffer.byteLength, start)
+          const { bytesRead } = await this.#io('read', () => this.#handle.read(buffer, 0, buffer.byteLength, start))
           this.#hash.update(buffer.subarray(0, bytesRead))
         }
         this.#hashedCount = index + 1

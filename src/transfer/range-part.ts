@@ -75,7 +75,11 @@ export class RangePart implements Delivery {
   onWindow(): void {}
 
   async restart(): Promise<void> {
-    await this.#handle.truncate(0)
+    try {
+      await this.#handle.truncate(0)
+    } catch (cause) {
+      throw localIoError('write', this.#target, cause, 'SHORTHAUL_TARGET_UNWRITABLE')
+    }
   }
 
   /** Reads the part once more: slices come in any order, and one segment may go to several places. */

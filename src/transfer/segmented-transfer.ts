@@ -83,6 +83,8 @@ export interface SegmentedOptions {
 export const LIMITS: PlanLimits = { maxInFlight: 6, perPeerInFlight: 4 }
 /** Nothing moves and nothing is planned: look again this often, for bans and back-offs that end by themselves. */
 const IDLE_TICK_MS = 250
+/** No reason: an error would have to be made each time, with its stack. */
+const WOKEN = 'woken'
 /** A back-off of this length comes after several failures in a row: what such a neighbour fetches, we shall not get. */
 const LOST_AFTER_MS = 3000
 const STARVED_MIN_MS = 5_000
@@ -316,7 +318,8 @@ export class SegmentedTransfer {
     for (const peer of link.peers()) {
       const { isBanned, isBusy, availableInMs } = book.view(peer.key)
       const isLost = isBanned || (!isBusy && availableInMs > LOST_AFTER_MS)
-      if (peer.isLocal && peer.lane !== null && !isLost) count++
+      // What they fetch is of use only to who believes their word: else each would wait for the other's half for ever.
+      if (this.#o.isAttestedTrusted && peer.isLocal && peer.lane !== null && !isLost) count++
       else ignored.add(peer.key)
     }
     this.#shared.crowd.ignore(ignored)
@@ -404,7 +407,9 @@ export class SegmentedTransfer {
 
   async #awaited(index: number): Promise<void> {
     const { signal } = this.#stop
-    while (!signal.aborted && this.#shared.isAwaited(index, this) && !this.#shared.holdings.has(index)) {
+    // What is here of an unknown hash (somebody disputed it) is of no use: without a wait for more this would spin.
+    const isHere = () => this.#shared.holdings.has(index) && this.#isKnown(index)
+    while (!signal.aborted && this.#shared.isAwaited(index, this) && !isHere()) {
       await new Promise<void>((resolve) => {
         const done = () => {
           unobserve()
@@ -557,13 +562,10 @@ export class SegmentedTransfer {
   /** Waits until something happened that may change the plan. */
   async #changeOrTick(): Promise<void> {
     if (this.#failure !== null || this.#deliveredCount >= this.#o.wanted.positions.size) return
-    let timer: NodeJS.Timeout | undefined
     const deliveredBefore = this.#deliveredCount
-    await new Promise<void>((resolve) => {
-      this.#wake = resolve
-      timer = setTimeout(resolve, IDLE_TICK_MS)
-    })
-    clearTimeout(timer)
+    const awake = new AbortController()
+    this.#wake = () => awake.abort(WOKEN)
+    await this.#c.clock.sleep(IDLE_TICK_MS, { signal: awake.signal }).catch(() => {})
     this.#wake = null
     // What comes in together is planned for together.
     await new Promise((resolve) => setImmediate(resolve))

@@ -73,13 +73,14 @@ export async function deliverStaged(target: string, staged: string): Promise<boo
   }
 }
 
-/** Removes the part of a job; nothing when there is none. */
-export async function discardStaged(staged: string): Promise<void> {
+/** Removes the part of a job. @returns false when there is none */
+export async function discardStaged(staged: string): Promise<boolean> {
   try {
     await unlink(staged)
+    return true
   } catch (cause) {
     // Without its directory there is no part either.
-    if (['ENOENT', 'ENOTDIR'].includes(systemCode(cause) ?? '')) return
+    if (['ENOENT', 'ENOTDIR'].includes(systemCode(cause) ?? '')) return false
     throw localIoError('remove', staged, cause, 'SHORTHAUL_TARGET_UNWRITABLE')
   }
 }
@@ -92,8 +93,13 @@ async function openOurs(path: string): Promise<FileHandle | null> {
     if (systemCode(error) === 'ENOENT') return null
     throw error
   }
-  if (isOurs(await handle.stat())) return handle
-  await handle.close()
+  let isKept = false
+  try {
+    isKept = isOurs(await handle.stat())
+    if (isKept) return handle
+  } finally {
+    if (!isKept) await handle.close()
+  }
   throw new ShorthaulError('SHORTHAUL_TARGET_UNWRITABLE', `Cannot use "${path}": it is not a plain file of this user`)
 }
 

@@ -87,13 +87,25 @@ void t.test('ranks decide who fetches', async (t) => {
     }
   })
 
+  await t.test(
+    'what others have is fetched again by who believes nobody about it, not what they are fetching',
+    async (t) => {
+      const crowd = crowdOf(0)
+      say(crowd, 1, { fetched: [run(0, COUNT - 2)], claimed: [run(COUNT - 2, COUNT)] })
+      const open = setOf(run(7, 9), run(COUNT - 1, COUNT))
+      t.equal(crowd.claim(open, 0), null)
+      const claim = crowd.claim(open, 0, { doubted: setOf(run(8, 9), run(COUNT - 1, COUNT)) })
+      t.same([claim?.start, claim?.end], [8, 9])
+    },
+  )
+
   await t.test('who wants only a part of the content has one stream for it in any case', async (t) => {
     const crowd = crowdOf(9, { others: [0, 1, 2, 3, 4, 5, 6, 7, 8] })
     const part = setOf(run(7, 9))
     t.equal(crowd.claim(part, 0), null)
-    const claim = crowd.claim(part, 0, true)
+    const claim = crowd.claim(part, 0, { isPart: true })
     t.ok(claim && part.has(claim.start) && claim.end <= 9, 'and leaves none of it to those before it')
-    t.equal(crowd.claim(part, 0, true), null, 'but not two')
+    t.equal(crowd.claim(part, 0, { isPart: true }), null, 'but not two')
     say(crowd, 0, { condition: 'wait' })
     t.equal(crowd.streamShare(0, true), 0, 'nor when the origin asked to be left alone')
     const undivided = crowdOf(9, { others: [0, 1, 2, 3, 4, 5, 6, 7, 8] })

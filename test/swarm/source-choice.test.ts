@@ -133,6 +133,7 @@ void t.test('whatever the state', async (t) => {
   await t.test('what another transfer fetches is waited for, and what the cache has is asked of nobody', async () => {
     always((decisions, given) =>
       decisions.every(({ source, index }) => {
+        if (given.cached.has(index) && given.isKnown(index)) return source === 'cache'
         if (given.awaited.has(index)) return source === 'await'
         if (source === 'await') return false
         return source === 'cache' ? given.cached.has(index) && given.isKnown(index) : !given.cached.has(index)
@@ -172,15 +173,15 @@ void t.test('what cannot be verified yet is not had from anybody', async (t) => 
   t.ok(decisions.every(({ index }) => index >= 2))
 })
 
-void t.test('cache goes before peers, and another transfer of this agent before both', async (t) => {
+void t.test('cache goes before peers, and another transfer of this agent before what is not here', async (t) => {
   const given = state({ peers: [peer(A)], cached: setOf([0, 1]), awaited: setOf([0, 7]) })
   t.same(
     choose(given)
       .slice(0, 4)
       .map(({ source, index }) => [source, source === 'peer' ? null : index]),
     [
-      ['await', 0],
       ['await', 7],
+      ['cache', 0],
       ['cache', 1],
       ['peer', null],
     ],
