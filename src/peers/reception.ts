@@ -23,7 +23,8 @@ const MAX_UNPROVED_PER_ADDRESS = 16
 const MAX_COMPLAINTS = 256
 
 export interface ReceptionOptions {
-  readonly proofKey: Buffer
+  /** Of the secrets in force now, newest first. */
+  readonly proofKeys: () => readonly Buffer[]
   readonly roster: ReadonlySet<AgentKey> | null
   readonly hello: (session: Session) => HelloMessage
   readonly onOpen: (session: Session) => void
@@ -67,11 +68,11 @@ export class Reception {
       connection.destroy()
       return
     }
-    const { proofKey, hello, onOpen, onMessage } = this.#options
+    const { proofKeys, hello, onOpen, onMessage } = this.#options
     const session = new Session(
       { clock: this.#clock, connection },
       {
-        proofKey,
+        proofKeys,
         owner: {
           hello,
           onOpen,
@@ -89,6 +90,14 @@ export class Reception {
 
   closeAll(end: SessionEnd): void {
     for (const session of [...this.#sessions]) session.close(end)
+  }
+
+  /** Ends the sessions whose other end proved only secrets that are in force no longer. */
+  closeExpired(): void {
+    const proofKeys = this.#options.proofKeys()
+    for (const session of [...this.#sessions]) {
+      if (!session.isProvedBy(proofKeys)) session.close('secret-expired')
+    }
   }
 
   #refusal(connection: SwarmConnection): 'roster' | 'capacity' | null {
@@ -123,6 +132,9 @@ export class Reception {
       case 'backlog':
         this.#rejected.backlog++
         this.#complain({ ...fields, code: 'SHORTHAUL_PEER_UNREACHABLE' }, 'peer does not read what it is sent')
+        break
+      case 'secret-expired':
+        this.#log.info(fields, 'session ended: the secret that it was proved with is out of force')
         break
       case 'closed':
       case 'silent':

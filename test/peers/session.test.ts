@@ -3,7 +3,7 @@ import Protomux from 'protomux'
 import t from 'tap'
 import { type AgentKey, idFromBytes, type ResourceKey } from '../../src/content/ids.ts'
 import { GuardedStream } from '../../src/peers/guarded-stream.ts'
-import { membershipProof } from '../../src/peers/membership.ts'
+import { membershipProof, membershipProofs } from '../../src/peers/membership.ts'
 import type { Message } from '../../src/peers/messages.ts'
 import { PeerTable } from '../../src/peers/peer-table.ts'
 import { Reception } from '../../src/peers/reception.ts'
@@ -30,7 +30,9 @@ function hello(overrides: Partial<HelloMessage> = {}): HelloMessage {
 }
 
 /** A reception with a log of what its owner hears. */
-function agent(options: { proofKey?: Buffer; clock?: ManualClock; roster?: Set<AgentKey> } = {}) {
+function agent(
+  options: { proofKey?: Buffer; proofKeys?: () => readonly Buffer[]; clock?: ManualClock; roster?: Set<AgentKey> } = {},
+) {
   const events: string[] = []
   const sessions: Session[] = []
   const messages: Message[] = []
@@ -38,7 +40,7 @@ function agent(options: { proofKey?: Buffer; clock?: ManualClock; roster?: Set<A
   const reception = new Reception(
     { clock, log: silent },
     {
-      proofKey: options.proofKey ?? PROOF_KEY,
+      proofKeys: options.proofKeys ?? (() => [options.proofKey ?? PROOF_KEY]),
       roster: options.roster ?? null,
       hello: () => {
         events.push('hello')
@@ -83,7 +85,7 @@ function outlaw(connection: MemoryConnection, proof: Buffer) {
 }
 
 function proofOf(connection: MemoryConnection, isInitiator = connection.isInitiator): Buffer {
-  return membershipProof(PROOF_KEY, { handshakeHash: connection.handshakeHash, isInitiator })
+  return membershipProofs([PROOF_KEY], { handshakeHash: connection.handshakeHash, isInitiator })
 }
 
 t.test('two members open a session, and messages pass both ways', async (t) => {
@@ -114,9 +116,13 @@ t.test('two members open a session, and messages pass both ways', async (t) => {
 
 t.test('whoever does not prove the secret is closed, and gets no hello', async (t) => {
   const cases: [string, (connection: MemoryConnection) => Buffer | null][] = [
-    ['another secret', (c) => membershipProof(crypto.randomBytes(32), c)],
+    ['another secret', (c) => membershipProofs([crypto.randomBytes(32)], c)],
     ['our own proof, sent back', (c) => proofOf(c, !c.isInitiator)],
-    ['a proof of another session', (c) => membershipProof(PROOF_KEY, { ...c, handshakeHash: crypto.randomBytes(64) })],
+    [
+      'a proof of another session',
+      (c) => membershipProofs([PROOF_KEY], { ...c, handshakeHash: crypto.randomBytes(64) }),
+    ],
+    ['one proof without the other place', (c) => membershipProof(PROOF_KEY, c)],
     ['a proof that is too short', (c) => proofOf(c).subarray(1)],
     ['a proof that is too long', (c) => Buffer.concat([proofOf(c), Buffer.alloc(1)])],
     ['nothing', () => null],
@@ -141,6 +147,42 @@ t.test('whoever does not prove the secret is closed, and gets no hello', async (
     t.equal(responder.written.length, 1, `${name}: nothing but our own proof left`)
   }
 })
+
+t.test(
+  'during a rotation members meet with the secret that both hold; with its window end sessions that rest on it',
+  async (t) => {
+    const [old, fresh] = [crypto.randomBytes(32), crypto.randomBytes(32)]
+    let isWindowOpen = true
+    const both = () => (isWindowOpen ? [fresh, old] : [fresh])
+    const middle = agent({ proofKeys: both })
+    const meet = async (others: ReturnType<typeof agent>) => {
+      const [initiator, responder] = connectionPair()
+      others.reception.receive(initiator)
+      middle.reception.receive(responder)
+      await settled()
+      return responder
+    }
+    const [behind, ahead, beside] = [agent({ proofKey: old }), agent({ proofKey: fresh }), agent({ proofKeys: both })]
+    const [toBehind, toAhead, toBeside] = [await meet(behind), await meet(ahead), await meet(beside)]
+    t.strictSame([behind.events.at(-1), ahead.events.at(-1), beside.events.at(-1)], ['open', 'open', 'open'])
+    middle.reception.closeExpired()
+    t.equal(middle.reception.sessionCount, 3, 'nothing has expired so far')
+
+    const [initiator, responder] = connectionPair()
+    behind.reception.receive(initiator)
+    ahead.reception.receive(responder)
+    await settled()
+    t.equal(ahead.reception.rejected().notMember, 1, 'old only and new only are strangers')
+
+    isWindowOpen = false
+    middle.reception.closeExpired()
+    await settled()
+    t.strictSame([toBehind.destroyed, toAhead.destroyed, toBeside.destroyed], [true, false, false])
+    t.equal(middle.events.at(-1), 'secret-expired')
+    t.equal((await meet(behind)).destroyed, true, 'and the old secret opens nothing any more')
+    t.equal(middle.reception.rejected().notMember, 1)
+  },
+)
 
 t.test('a stranger cannot overflow the stack with batches in batches, nor send long frames or many', async (t) => {
   const nested = nestedBatches(6000)
