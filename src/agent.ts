@@ -11,10 +11,11 @@ import crypto, { type KeyPair } from 'hypercore-crypto'
 import pino, { type Logger } from 'pino'
 import { openJobs, processUser } from './agent-jobs.ts'
 import { openLan } from './agent-lan.ts'
+import { SecretWatch } from './agent-secret.ts'
 import { openWan, type WanParts } from './agent-wan.ts'
 import { type Clock, type Random, secretRandom, systemClock, systemRandom } from './clock.ts'
 import type { Config } from './config/schema.ts'
-import { ensureIdentitySeed, ensureUserSecret, readSecret } from './config/secret.ts'
+import { type BranchSecret, ensureIdentitySeed, ensureUserSecret, readSecret } from './config/secret.ts'
 import { type AgentKey, idFromBytes } from './content/ids.ts'
 import { SegmentPool } from './content/segment-pool.ts'
 import { isShorthaulError, localIoError, ShorthaulError } from './errors.ts'
@@ -24,7 +25,7 @@ import type { JobsApi } from './jobs/jobs-api.ts'
 import { Ledger, type LedgerTotals } from './metrics/ledger.ts'
 import type { OriginFacts } from './origin/origin.ts'
 import { normaliseUrl, type OriginOptions, Origins } from './origin/origins.ts'
-import { deriveBranchKeys } from './peers/branch-keys.ts'
+import { type BranchKeys, deriveBranchKeys } from './peers/branch-keys.ts'
 import { LaneClient } from './peers/lane-client.ts'
 import { LaneOffers } from './peers/lane-offers.ts'
 import type { LaneServer, ReadForPeer } from './peers/lane-server.ts'
@@ -142,6 +143,7 @@ export class Agent {
   readonly #stop = new AbortController()
   readonly #active = new Set<Promise<unknown>>()
   #network: Network | null = null
+  #keys: BranchKeys
   #networkState: AgentStatus['network']['state'] = 'off'
   #networkError: unknown = null
   #networkOpening: Promise<void> = Promise.resolve()
@@ -150,12 +152,16 @@ export class Agent {
   #jobs: Jobs | null = null
   #closing: Promise<void> | null = null
 
-  private constructor(parts: Parts, options: { config: Config; log: Logger; clock: Clock; key: AgentKey }) {
+  private constructor(
+    parts: Parts,
+    options: { config: Config; log: Logger; clock: Clock; key: AgentKey; keys: BranchKeys },
+  ) {
     this.#parts = parts
     this.config = options.config
     this.#log = options.log
     this.#clock = options.clock
     this.key = options.key
+    this.#keys = options.keys
     this.#startedAtMs = options.clock.monotonicMs()
   }
 
@@ -226,7 +232,7 @@ export class Agent {
       opened.push(() => lane.close())
       const link = usePeers ? new DeferredLink() : null
       if (link) talkOfWan(wan.governor, link)
-      const keys = deriveBranchKeys(secret.secret)
+      const keys = deriveBranchKeys(secret.secret, secret)
       const catalog = new Catalog(keys.wireKey)
       for (const record of await store.resources()) catalog.put(record)
       const accusations = new Accusations({
@@ -286,10 +292,16 @@ export class Agent {
         lan,
         opened,
         laneServer: null,
+        secret: null,
       }
-      const agent = new Agent(parts, { config, log, clock, key: self })
+      const agent = new Agent(parts, { config, log, clock, key: self, keys })
+      parts.secret = SecretWatch.open(
+        { clock, random, log },
+        { secret, onChange: (changed) => agent.#onSecret(changed) },
+      )
+      opened.push(async () => parts.secret?.close())
       if (link) {
-        const neighbourhood = { keyPair, keys, clock, random, log, link, role }
+        const neighbourhood = { keyPair, clock, random, log, link, role }
         agent.#networkState = 'starting'
         if (role === 'daemon') agent.#networkWanted.abort()
         agent.#networkOpening = agent.#openNetwork(neighbourhood, components.wrapReadForPeer)
@@ -316,6 +328,11 @@ export class Agent {
       for (const close of opened.reverse()) await close().catch((err: unknown) => log.warn({ err }, 'close failed'))
       throw error
     }
+  }
+
+  /** Reads the file of the branch secret again. @returns whether it says something else than before */
+  async reloadSecret(): Promise<boolean> {
+    return (await this.#parts.secret?.reload()) ?? false
   }
 
   /** Gets one resource into one target, verified. The delivery is ended either way. @see Transfers.run */
@@ -560,9 +577,19 @@ export class Agent {
     return matched
   }
 
+  #onSecret(secret: BranchSecret): void {
+    const keys = deriveBranchKeys(secret.secret, secret)
+    if (!keys.wireKey.equals(this.#keys.wireKey)) {
+      // Everything in the cache is named with it. `branch rotate` never changes it: this is another branch's file.
+      this.#log.warn('the branch secret is that of another branch: what is cached is found there after a restart only')
+    }
+    this.#keys = keys
+    this.#network?.setKeys(keys)
+  }
+
   async #openNetwork(neighbourhood: Neighbourhood, wrap: AgentComponents['wrapReadForPeer']): Promise<void> {
     const { config } = this
-    const { keyPair, keys, clock, random, log, link, role } = neighbourhood
+    const { keyPair, clock, random, log, link, role } = neighbourhood
     const { store, lane, ledger, traffic, lan, accusations } = this.#parts
     try {
       const isWanted = AbortSignal.any([this.#networkWanted.signal, this.#stop.signal])
@@ -599,7 +626,7 @@ export class Agent {
         : null
       this.#parts.laneServer = laneServer
       const network = await Network.open(
-        { clock, random, log, keyPair, keys },
+        { clock, random, log, keyPair, keys: this.#keys },
         {
           interface: config.network.interface,
           dhtPort: config.network.dhtPort,
@@ -625,6 +652,7 @@ export class Agent {
       network.on('leave', (peer) => {
         lane.forget(peer.key).catch((err: unknown) => log.warn({ err }, 'lane did not forget a peer'))
       })
+      network.setKeys(this.#keys) // the secret may have been replaced while it opened
       this.#network = network
       this.#networkState = 'up'
       link.attach(network)
@@ -653,7 +681,6 @@ const LANE_SERVER = { host: '0.0.0.0', maxConnections: 512, maxConnectionsPerPee
 
 interface Neighbourhood {
   readonly keyPair: KeyPair
-  readonly keys: ReturnType<typeof deriveBranchKeys>
   readonly clock: Clock
   readonly random: Random
   readonly log: Logger
@@ -677,6 +704,7 @@ interface Parts {
   /** How to close what was opened, in order of opening. */
   readonly opened: (() => Promise<unknown>)[]
   laneServer: LaneServer | null
+  secret: SecretWatch | null
 }
 
 async function makeDataDir(path: string): Promise<void> {

@@ -1,17 +1,21 @@
-/** `shorthaul branch`: make the secret that agents of one branch share, and compare machines without showing it. */
+/** `shorthaul branch`: make and rotate the secret that agents of one branch share, and compare machines without showing it. */
 import { access } from 'node:fs/promises'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
 import crypto from 'hypercore-crypto'
+import { systemClock } from '../clock.ts'
 import { currentUser, type LoadedConfig } from '../config/load.ts'
-import { type BranchSecret, createSecret, ensureIdentitySeed, readSecret } from '../config/secret.ts'
+import { type BranchSecret, createSecret, ensureIdentitySeed, readSecret, rotateSecret } from '../config/secret.ts'
+import { parseDuration } from '../config/units.ts'
 import { type AgentKey, idFromBytes } from '../content/ids.ts'
-import { systemCode } from '../errors.ts'
+import { ShorthaulError, systemCode } from '../errors.ts'
 import { deriveBranchKeys } from '../peers/branch-keys.ts'
 import { type GlobalOptions, loadCliConfig } from './context.ts'
 import { createOutput, formatTable } from './output.ts'
 
 const FILE_NAME = 'branch.secret'
 const FINGERPRINT_BYTES = 8
+const DEFAULT_WINDOW = '7d'
+const MAX_WINDOW_MS = 90 * 24 * 3600 * 1000
 
 export interface InitOptions extends GlobalOptions {
   readonly out?: string
@@ -53,6 +57,43 @@ function nextSteps(made: { path: string; fingerprint: string; isConfigured: bool
   ].join('\n')
 }
 
+export interface RotateOptions extends GlobalOptions {
+  readonly window?: string
+}
+
+export async function rotateVerb(options: RotateOptions): Promise<void> {
+  const output = createOutput({ isJson: options.json === true })
+  const windowMs = parseDuration(options.window ?? DEFAULT_WINDOW)
+  if (windowMs > MAX_WINDOW_MS) {
+    throw new ShorthaulError(
+      'SHORTHAUL_USAGE',
+      `Cannot rotate the branch secret with a window of ${options.window}: expected at most 90d`,
+    )
+  }
+  const { config } = await loadCliConfig(options)
+  const path = config.branch.secretFile ?? join(config.dataDir, FILE_NAME)
+  const old = await readSecret(path)
+  const { wireKey } = deriveBranchKeys(old.secret, old)
+  const made = await rotateSecret(old, { nowMs: systemClock.nowMs(), windowMs, wireKey })
+  const [fingerprint, previousFingerprint] = [fingerprintOf(made), fingerprintOf(old)]
+  const validUntil = made.previous === null ? null : new Date(made.previous.validUntilMs).toISOString()
+  output.json({ event: 'branch-rotate', path, fingerprint, previousFingerprint, previousValidUntil: validUntil })
+  output.text(
+    [
+      `Wrote a new branch secret to ${path}`,
+      `Fingerprint: ${fingerprint}, before ${previousFingerprint}`,
+      validUntil === null
+        ? 'The secret before is worth nothing from now: agents that have only that one are strangers.'
+        : `The secret before is good until ${validUntil}.`,
+      '',
+      'What to do next:',
+      `  1. Copy the file to the other machines of the branch${validUntil === null ? '' : ' before then'}, in any order.`,
+      '  2. Agents notice it within about a minute, at once on SIGHUP (`systemctl reload shorthaul`); none is restarted.',
+    ].join('\n'),
+  )
+  if (old.warning !== null) output.remark(`shorthaul: the file before was readable by other users; this one is not`)
+}
+
 export async function showVerb(options: GlobalOptions): Promise<void> {
   const output = createOutput({ isJson: options.json === true })
   const { config } = await loadCliConfig(options)
@@ -60,6 +101,7 @@ export async function showVerb(options: GlobalOptions): Promise<void> {
   const found = await findSecret(config)
   const key = await ownKey(config.dataDir)
   const fingerprint = found.secret ? fingerprintOf(found.secret) : null
+  const previous = found.secret ? previousOf(found.secret) : null
   const isOnRoster = roster === null ? null : key !== null && roster.includes(key)
   output.json({
     event: 'branch',
@@ -67,6 +109,8 @@ export async function showVerb(options: GlobalOptions): Promise<void> {
     secretFile: found.path,
     isShared: config.branch.secretFile !== null,
     fingerprint,
+    previousFingerprint: previous?.fingerprint ?? null,
+    previousValidUntil: previous?.validUntil ?? null,
     key,
     rosterSize: roster?.length ?? null,
     isOnRoster,
@@ -78,6 +122,7 @@ export async function showVerb(options: GlobalOptions): Promise<void> {
       ['branch', name],
       ['secret', `${found.path}${kind}`],
       ['fingerprint', fingerprint ?? 'none yet: the secret is made when an agent starts'],
+      ...(previous === null ? [] : [['before', `${previous.fingerprint}, good until ${previous.validUntil}`] as const]),
       ['agent key', key ?? 'none yet: it is made when an agent starts'],
       ['roster', formatRoster(roster, isOnRoster)],
     ]),
@@ -104,8 +149,14 @@ export async function findSecret(
   return { path, secret: await readSecret(path) }
 }
 
+/** The secret before a rotation while it is good, else null. */
+function previousOf({ previous }: BranchSecret): { readonly fingerprint: string; readonly validUntil: string } | null {
+  if (previous === null || previous.validUntilMs <= systemClock.nowMs()) return null
+  return { fingerprint: fingerprintOf(previous), validUntil: new Date(previous.validUntilMs).toISOString() }
+}
+
 /** Of the topic, which is public on the LAN anyway and a one-way image of the secret: it tells nothing. */
-export function fingerprintOf({ secret }: BranchSecret): string {
+export function fingerprintOf({ secret }: Pick<BranchSecret, 'secret'>): string {
   return deriveBranchKeys(secret).topic.subarray(0, FINGERPRINT_BYTES).toString('hex')
 }
 

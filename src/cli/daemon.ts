@@ -63,6 +63,15 @@ export async function daemonVerb(options: GlobalOptions): Promise<void> {
     })}\n`,
   )
   log.info({ key: agent.key, address: status.network.address }, 'ready')
+  // Node.js has it on Windows too, where it means that the console closes: there it ends the process, as before.
+  if (process.platform !== 'win32') {
+    process.on('SIGHUP', () => {
+      agent.reloadSecret().then(
+        (isNew) => log.info({ isNew }, 'the branch secret was read again'),
+        (err: unknown) => log.warn({ err }, 'the branch secret was not read again'),
+      )
+    })
+  }
   if (!signal.aborted)
     await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }))
   log.info('stopping')

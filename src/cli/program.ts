@@ -5,7 +5,7 @@
 import { Command } from 'commander'
 import { PRIORITIES } from '../throttle/priority.ts'
 import { AGENT_VERSION } from '../version.ts'
-import type { InitOptions } from './branch.ts'
+import type { InitOptions, RotateOptions } from './branch.ts'
 import type { ShowOptions } from './config.ts'
 import type { GlobalOptions } from './context.ts'
 import type { DoctorOptions } from './doctor.ts'
@@ -210,7 +210,7 @@ function addPublish(program: Command): void {
 function addBranch(program: Command): void {
   const branch = program
     .command('branch')
-    .description('The secret that makes agents one branch: make it, compare it between machines')
+    .description('The secret that makes agents one branch: make it, rotate it, compare it between machines')
   branch
     .command('init')
     .description('Make a new branch secret; never replaces a file')
@@ -218,6 +218,14 @@ function addBranch(program: Command): void {
     .action(async (_options: unknown, command: Command) => {
       const { initVerb } = await import('./branch.ts')
       await initVerb(command.optsWithGlobals<InitOptions>())
+    })
+  branch
+    .command('rotate')
+    .description('Put a new secret in the place of the one in use; the old one stays good for a while')
+    .option('--window <duration>', 'how long the old secret stays good, at most 90d; 0s: not at all', '7d')
+    .action(async (_options: unknown, command: Command) => {
+      const { rotateVerb } = await import('./branch.ts')
+      await rotateVerb(command.optsWithGlobals<RotateOptions>())
     })
   branch
     .command('show')

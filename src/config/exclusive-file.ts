@@ -1,9 +1,9 @@
 /**
  * Creates a small secret file so that it either exists complete or not at all, and exactly one of several racing
- * processes makes it.
+ * processes makes it; replaces one so that readers see the old or the new, whole.
  */
 import { constants } from 'node:fs'
-import { type FileHandle, link, mkdir, open, rm } from 'node:fs/promises'
+import { type FileHandle, link, mkdir, open, realpath, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { secretBytes } from '../clock.ts'
 import { localIoError, ShorthaulError, systemCode } from '../errors.ts'
@@ -43,9 +43,36 @@ export async function createExclusive(path: string, content: Uint8Array, what: s
   }
 }
 
-async function writeDurably(path: string, content: Uint8Array): Promise<void> {
+/**
+ * Writes `content` in the place of the file that is there: mode 0600, of the same owner (root may rotate the secret of
+ * an agent that runs as somebody else), durable when it returns. A link stays, and what it names is replaced.
+ * @throws SHORTHAUL_TARGET_UNWRITABLE also when there is none, SHORTHAUL_DISK_FULL
+ */
+export async function replaceDurably(path: string, content: Uint8Array, what: string): Promise<void> {
+  let temporary: string | null = null
+  try {
+    const real = await realpath(path)
+    const { uid, gid } = await stat(real)
+    const dir = dirname(real)
+    temporary = join(dir, `.${basename(real)}.${secretBytes(8).toString('hex')}`)
+    await writeDurably(temporary, content, process.getuid?.() === 0 ? { uid, gid } : null)
+    await rename(temporary, real)
+    await syncDirectory(dir)
+  } catch (error: unknown) {
+    throw localIoError(`replace ${what}`, path, error, 'SHORTHAUL_TARGET_UNWRITABLE')
+  } finally {
+    if (temporary !== null) await rm(temporary, { force: true }).catch(() => {}) // the first error is the one to tell
+  }
+}
+
+async function writeDurably(
+  path: string,
+  content: Uint8Array,
+  owner: { readonly uid: number; readonly gid: number } | null = null,
+): Promise<void> {
   const handle = await open(path, 'wx', 0o600)
   try {
+    if (owner !== null) await handle.chown(owner.uid, owner.gid)
     await handle.writeFile(content)
     await handle.sync()
   } finally {

@@ -7,13 +7,12 @@
 import { join } from 'node:path'
 import { secretBytes } from '../clock.ts'
 import { ShorthaulError, systemCode } from '../errors.ts'
-import { createExclusive, readSmallFile, type SmallFile } from './exclusive-file.ts'
+import { createExclusive, readSmallFile, replaceDurably, type SmallFile } from './exclusive-file.ts'
+import { type BranchSecrets, formatSecretFile, parseSecretFile, SECRET_BYTES } from './secret-file.ts'
 
-export const SECRET_BYTES = 32
+export { SECRET_BYTES } from './secret-file.ts'
 
-export interface BranchSecret {
-  /** 32 bytes. */
-  readonly secret: Buffer
+export interface BranchSecret extends BranchSecrets {
   readonly path: string
   /** For people, when the file can be read by others than its owner; null when all is well. */
   readonly warning: string | null
@@ -27,26 +26,22 @@ export interface IdentitySeed {
 }
 
 const TOKEN = /^[\w.~+/=-]{32,512}$/
-const BASE64 = /^[A-Za-z0-9+/]{43}=$/
 
-/** @throws SHORTHAUL_SECRET_INVALID when the file is missing, cannot be read or does not hold 32 bytes in base64 */
+/** @throws SHORTHAUL_SECRET_INVALID when the file is missing, cannot be read or is not as secret-file.ts says */
 export async function readSecret(path: string): Promise<BranchSecret> {
   const file = await read(path, 'SHORTHAUL_SECRET_INVALID', 'the branch secret')
   if (file === null) throw invalidSecret(path, 'no such file')
-  const text = file.content.toString('latin1').trim()
-  const secret = Buffer.from(text, 'base64')
-  // Re-encoded, because base64 decoding ignores stray bits: two different files must not be one secret.
-  if (!BASE64.test(text) || secret.toString('base64') !== text) {
-    // Says how long it is and not what it says: it may be another secret, or almost this one.
-    throw invalidSecret(path, `${file.content.byteLength} bytes that are not 32 bytes in base64`)
-  }
-  return { secret, path, warning: exposure(file, path) }
+  const secrets = parseSecretFile(file.content.toString('latin1'))
+  // Says how long it is and not what it says: it may be another secret, or almost this one.
+  if (secrets === null) throw invalidSecret(path, `${file.content.byteLength} bytes that are not 32 bytes in base64`)
+  return { ...secrets, path, warning: exposure(file, path) }
 }
 
 function invalidSecret(path: string, found: string): ShorthaulError {
   return new ShorthaulError(
     'SHORTHAUL_SECRET_INVALID',
-    `Cannot read the branch secret "${path}": ${found}, expected one line of 44 characters`,
+    `Cannot read the branch secret "${path}": ${found}, expected one line of 44 characters, ` +
+      'and after it only what `shorthaul branch rotate` writes',
     { details: { path } },
   )
 }
@@ -56,15 +51,47 @@ function invalidSecret(path: string, found: string): ShorthaulError {
  * @throws SHORTHAUL_TARGET_UNWRITABLE also when the file exists, SHORTHAUL_DISK_FULL
  */
 export async function createSecret(path: string): Promise<BranchSecret> {
-  const secret = secretBytes(SECRET_BYTES)
-  if (await createExclusive(path, Buffer.from(`${secret.toString('base64')}\n`), 'the branch secret')) {
-    return { secret, path, warning: null }
+  const secrets = { secret: secretBytes(SECRET_BYTES), previous: null, wireKey: null }
+  if (await createExclusive(path, Buffer.from(formatSecretFile(secrets)), 'the branch secret')) {
+    return { ...secrets, path, warning: null }
   }
   throw new ShorthaulError(
     'SHORTHAUL_TARGET_UNWRITABLE',
     `Cannot create the branch secret "${path}": the file exists, expected none`,
     { details: { path } },
   )
+}
+
+/**
+ * A new secret in the place of the one in the file, which stays good for the window; the wire key stays what it is.
+ * The file is replaced whole, durably, mode 0600, and keeps its owner.
+ *
+ * @param options nowMs wall clock; windowMs 0: the old secret is worth nothing from now; wireKey what is in force now
+ * @throws SHORTHAUL_SECRET_INVALID also while the window of a rotation before is open (two secrets at most are good at
+ *   once), unless windowMs is 0; SHORTHAUL_TARGET_UNWRITABLE, SHORTHAUL_DISK_FULL
+ */
+export async function rotateSecret(
+  old: BranchSecret,
+  options: { readonly nowMs: number; readonly windowMs: number; readonly wireKey: Buffer },
+): Promise<BranchSecret> {
+  const { nowMs, windowMs, wireKey } = options
+  const { previous, path } = old
+  if (windowMs > 0 && previous !== null && previous.validUntilMs > nowMs) {
+    const until = new Date(previous.validUntilMs).toISOString()
+    throw new ShorthaulError(
+      'SHORTHAUL_SECRET_INVALID',
+      `Cannot rotate the branch secret "${path}": a rotation is under way until ${until}, expected none; ` +
+        'a window of 0 ends it and makes both old secrets worthless',
+      { details: { path } },
+    )
+  }
+  const secrets: BranchSecrets = {
+    secret: secretBytes(SECRET_BYTES),
+    previous: windowMs > 0 ? { secret: old.secret, validUntilMs: nowMs + windowMs } : null,
+    wireKey,
+  }
+  await replaceDurably(path, Buffer.from(formatSecretFile(secrets)), 'the branch secret')
+  return { ...secrets, path, warning: null }
 }
 
 /**

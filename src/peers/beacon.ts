@@ -13,7 +13,7 @@ import type { Logger } from 'pino'
 import type { Clock, Random } from '../clock.ts'
 import { systemCode } from '../errors.ts'
 import { BeaconBook, FIRST_DELAYS_MS, type HeardAgent } from './beacon-book.ts'
-import { decodeBeacon, encodeBeacon } from './beacon-codec.ts'
+import { type Beacon, decodeBeacon, encodeBeacon } from './beacon-codec.ts'
 
 export const BEACON_GROUP = '239.255.77.36'
 /** Whoever asks in a loop gets no more than 10 answers a second from one agent. */
@@ -23,7 +23,8 @@ export interface BeaconOptions {
   readonly address: string
   readonly port: number
   readonly bootstrapPort: number
-  readonly beaconKey: Buffer
+  /** Of the secrets in force, newest first: it speaks under each, and hears each. */
+  readonly beaconKeys: readonly Buffer[]
   readonly instance: Buffer
   /** The first sequence number; one run counts on across restarts of its sockets. */
   readonly firstSequence: number
@@ -38,6 +39,7 @@ export class BeaconSender {
   readonly #socket: Socket
   readonly #stop = new AbortController()
   readonly book = new BeaconBook()
+  #beaconKeys: readonly Buffer[]
   #sequence: number
   #sentCount = 0
   #heardCount = 0
@@ -57,6 +59,7 @@ export class BeaconSender {
     this.#log = components.log
     this.#socket = components.socket
     this.#options = options
+    this.#beaconKeys = options.beaconKeys
     this.#sequence = options.firstSequence
     this.#socket.on('message', (bytes, from) => this.#onDatagram(bytes, from))
     this.#socket.on('error', (error) => this.#log.debug({ err: error }, 'beacon socket failed'))
@@ -101,15 +104,23 @@ export class BeaconSender {
     }
   }
 
+  setKeys(beaconKeys: readonly Buffer[]): void {
+    this.#beaconKeys = beaconKeys
+  }
+
   /** Sends one now. @param wantsAnswer asks those who hear it to send theirs */
   send(wantsAnswer: boolean): void {
     if (this.#stop.signal.aborted) return
-    const { address, bootstrapPort, instance, beaconKey, port } = this.#options
-    const bytes = encodeBeacon(beaconKey, { address, bootstrapPort, instance, sequence: ++this.#sequence, wantsAnswer })
-    this.#socket.send(bytes, port, BEACON_GROUP, (error) => {
-      if (error === null) this.#sentCount++
-      else this.#log.debug({ err: error }, 'beacon not sent')
-    })
+    const { address, bootstrapPort, instance, port } = this.#options
+    // One sequence for all: who understands more than one of them takes the others for replays.
+    const sequence = ++this.#sequence
+    for (const beaconKey of this.#beaconKeys) {
+      const bytes = encodeBeacon(beaconKey, { address, bootstrapPort, instance, sequence, wantsAnswer })
+      this.#socket.send(bytes, port, BEACON_GROUP, (error) => {
+        if (error === null) this.#sentCount++
+        else this.#log.debug({ err: error }, 'beacon not sent')
+      })
+    }
   }
 
   /** Idempotent. */
@@ -136,7 +147,7 @@ export class BeaconSender {
   }
 
   #onDatagram(bytes: Buffer, from: RemoteInfo): void {
-    const beacon = decodeBeacon(this.#options.beaconKey, bytes)
+    const beacon = this.#decode(bytes)
     if (beacon === null || beacon.address !== from.address) {
       this.#strangerCount++
       return
@@ -155,6 +166,14 @@ export class BeaconSender {
       const { address, bootstrapPort: port } = beacon
       this.#options.onHeard({ instance: beacon.instance.toString('hex'), address, port })
     }
+  }
+
+  #decode(bytes: Buffer): Beacon | null {
+    for (const beaconKey of this.#beaconKeys) {
+      const beacon = decodeBeacon(beaconKey, bytes)
+      if (beacon !== null) return beacon
+    }
+    return null
   }
 
   #answerLater(nowMs: number): void {

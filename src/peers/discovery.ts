@@ -1,5 +1,6 @@
 /**
- * Finding the other agents of the branch and keeping connections to them: DHT pair, hyperswarm on one topic, and the
+ * Finding the other agents of the branch and keeping connections to them: DHT pair, hyperswarm on one topic (two while a
+ * secret is being rotated), and the
  * refreshes without which hyperswarm does not mesh on a LAN (peer-discovery announces only every 10 minutes).
  *
  * Does not know who is a member: every connection goes to `onConnection`. Does not own the beacon; it is told of agents.
@@ -38,7 +39,7 @@ export interface StaticPeer {
 }
 
 export interface DiscoveryOptions extends DhtPairOptions {
-  readonly topic: Buffer
+  readonly topics: readonly Buffer[]
   readonly keyPair: KeyPair
   readonly staticPeers: readonly StaticPeer[]
   readonly onConnection: (connection: SwarmConnection) => void
@@ -57,7 +58,8 @@ export class Discovery {
   readonly #options: DiscoveryOptions
   readonly #pair: DhtPair
   readonly #swarm: Hyperswarm
-  readonly #session: SwarmDiscovery
+  /** By topic, as hex. */
+  readonly #sessions = new Map<string, SwarmDiscovery>()
   readonly #stop = new AbortController()
   #burst = new AbortController()
   #isRefreshing = false
@@ -79,8 +81,9 @@ export class Discovery {
       maxParallel: MAX_PARALLEL,
     })
     this.#swarm.on('connection', options.onConnection)
-    this.#session = this.#swarm.join(options.topic, { server: true, client: true })
-    this.#whenRefreshed(this.#session.flushed()) // joining starts the first
+    for (const topic of options.topics) this.#join(topic)
+    // Joining starts the first.
+    this.#whenRefreshed([...this.#sessions.values()].map((session) => session.flushed()))
   }
 
   /** @throws SHORTHAUL_PORT_IN_USE, SHORTHAUL_NETWORK_INTERFACE */
@@ -111,6 +114,21 @@ export class Discovery {
 
   get connectionCount(): number {
     return this.#swarm.connections.size
+  }
+
+  /** Joins and leaves topics until it is in these. @returns whether it joined any */
+  setTopics(topics: readonly Buffer[]): boolean {
+    if (this.#stop.signal.aborted) return false
+    const wanted = new Set(topics.map((topic) => topic.toString('hex')))
+    for (const name of [...this.#sessions.keys()].filter((name) => !wanted.has(name))) {
+      this.#sessions.delete(name)
+      this.#swarm
+        .leave(Buffer.from(name, 'hex'))
+        .catch((error: unknown) => this.#log.debug({ err: error }, 'topic not left cleanly'))
+    }
+    const added = topics.filter((topic) => !this.#sessions.has(topic.toString('hex')))
+    for (const topic of added) this.#join(topic)
+    return added.length > 0
   }
 
   /**
@@ -176,15 +194,19 @@ export class Discovery {
     }
     this.#isRefreshWanted = false
     this.#swarm.server.refresh()
-    this.#whenRefreshed(this.#session.refresh())
+    this.#whenRefreshed([...this.#sessions.values()].map((session) => session.refresh()))
   }
 
-  #whenRefreshed(refresh: Promise<boolean | undefined>): void {
+  #join(topic: Buffer): void {
+    this.#sessions.set(topic.toString('hex'), this.#swarm.join(topic, { server: true, client: true }))
+  }
+
+  #whenRefreshed(refreshes: readonly Promise<boolean | undefined>[]): void {
     this.#isRefreshing = true
-    refresh
-      .then((hasStarted) => {
+    Promise.all(refreshes)
+      .then((started) => {
         // Undefined: it joined a query that was running already, and that knew nothing of the nodes fed since.
-        if (hasStarted === undefined) this.#isRefreshWanted = true
+        if (started.includes(undefined)) this.#isRefreshWanted = true
       })
       .catch((error: unknown) => this.#log.debug({ err: error }, 'refresh failed'))
       .finally(() => {

@@ -78,6 +78,7 @@ declare module 'hyperswarm' {
     readonly server: { refresh(): void }
     readonly connections: ReadonlySet<SwarmConnection>
     join(topic: Buffer, options?: { server?: boolean; client?: boolean }): SwarmDiscovery
+    leave(topic: Buffer): Promise<void>
     destroy(options?: { force?: boolean }): Promise<void>
     on(event: 'connection', listener: (connection: SwarmConnection) => void): this
     on(event: 'update', listener: () => void): this

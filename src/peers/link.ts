@@ -11,6 +11,7 @@ import type { Logger } from 'pino'
 import type { Clock, Random } from '../clock.ts'
 import { BeaconSender } from './beacon.ts'
 import type { HeardAgent } from './beacon-book.ts'
+import type { SecretKeys } from './branch-keys.ts'
 import { Discovery, type StaticPeer } from './discovery.ts'
 import type { BeaconDiagnosis, Diagnosis } from './network-types.ts'
 
@@ -21,10 +22,11 @@ export interface LinkOptions {
   readonly address: string
   readonly port: number
   readonly canFallBack: boolean
-  readonly topic: Buffer
+  /** Of each secret in force, newest first. */
+  readonly secrets: readonly Pick<SecretKeys, 'topic' | 'beaconKey'>[]
   readonly keyPair: KeyPair
   readonly staticPeers: readonly StaticPeer[]
-  readonly beacon: { readonly port: number; readonly beaconKey: Buffer; readonly firstSequence: number } | null
+  readonly beacon: { readonly port: number; readonly firstSequence: number } | null
   readonly instance: Buffer
   readonly onConnection: (connection: SwarmConnection) => void
   readonly isInstanceConnected: (instance: string) => boolean
@@ -54,6 +56,7 @@ export class Link {
     const heard: { missing: () => readonly HeardAgent[] } = { missing: () => [] }
     const discovery = await Discovery.open(components, {
       ...options,
+      topics: options.secrets.map(({ topic }) => topic),
       missing: () => heard.missing(),
       onSilent: ({ instance }) => link.#beacon?.book.forget(instance),
     })
@@ -62,6 +65,7 @@ export class Link {
     if (options.beacon !== null) {
       link.#beacon = await BeaconSender.open(components, {
         ...options.beacon,
+        beaconKeys: options.secrets.map(({ beaconKey }) => beaconKey),
         address: options.address,
         bootstrapPort: discovery.bootstrapPort,
         instance: options.instance,
@@ -77,6 +81,12 @@ export class Link {
 
   get beaconSequence(): number {
     return this.#beacon?.sequence ?? this.#options.beacon?.firstSequence ?? 0
+  }
+
+  /** Announces, looks and speaks under these from now. Idempotent. */
+  setSecrets(secrets: LinkOptions['secrets']): void {
+    this.#beacon?.setKeys(secrets.map(({ beaconKey }) => beaconKey))
+    if (this.#discovery.setTopics(secrets.map(({ topic }) => topic))) this.refresh()
   }
 
   refresh(): void {

@@ -67,6 +67,10 @@ export interface Rejections {
   readonly backlog: number
   /** Too many sessions, all together or unproved. */
   readonly capacity: number
+  /** Connections of strangers that came faster than an address, or all together, may. */
+  readonly rate: number
+  /** Unproved ones that made room for others: the oldest of the address that had most. */
+  readonly displaced: number
 }
 
 export interface BeaconDiagnosis {

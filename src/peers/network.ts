@@ -14,7 +14,7 @@ import type { Logger } from 'pino'
 import { type Clock, type Random, secretBytes } from '../clock.ts'
 import { type AgentKey, idFromBytes } from '../content/ids.ts'
 import { ShorthaulError } from '../errors.ts'
-import type { BranchKeys } from './branch-keys.ts'
+import { type BranchKeys, type SecretKeys, secretsInForce } from './branch-keys.ts'
 import { chooseInterface, LocalPrefixes, type NetworkInterface } from './interfaces.ts'
 import { Link } from './link.ts'
 import type { Message } from './messages.ts'
@@ -64,6 +64,9 @@ export class Network {
   #link: Link | null = null
   /** Ports once taken are kept across restarts. */
   #bootstrapPort: number
+  #keys: BranchKeys
+  /** How many secrets were in force at the last look. */
+  #secretCount: number
   #beaconSequence = 0
   #loops: Promise<unknown> = Promise.resolve()
 
@@ -76,10 +79,12 @@ export class Network {
     this.#interface = chosen
     this.#prefixes = new LocalPrefixes([chosen.cidr, ...options.localPrefixes])
     this.#bootstrapPort = options.dhtPort
+    this.#keys = components.keys
+    this.#secretCount = this.#secrets().length
     this.#reception = new Reception(
       { clock: components.clock, log: this.#log },
       {
-        proofKey: components.keys.proofKey,
+        proofKeys: () => this.#secrets().map(({ proofKey }) => proofKey),
         roster: options.roster === null ? null : new Set(options.roster),
         hello: (session) => this.#hello(session),
         onOpen: (session) => this.#onOpen(session),
@@ -166,6 +171,16 @@ export class Network {
     }
   }
 
+  /**
+   * The secret was rotated: announces, looks and proves with these from now, and ends the sessions that none of them
+   * proved. The wire key does not change with it.
+   */
+  setKeys(keys: BranchKeys): void {
+    if (this.#stop.signal.aborted) return
+    this.#keys = keys
+    this.#applySecrets()
+  }
+
   /** Looks for other agents now. */
   refresh(): void {
     this.#link?.refresh()
@@ -205,7 +220,7 @@ export class Network {
   }
 
   async #start(canFallBack: boolean): Promise<void> {
-    const { clock, random, keys, keyPair } = this.#components
+    const { clock, random, keyPair } = this.#components
     const { beacon, beaconPort } = this.#options
     const link = await Link.open(
       { clock, random, log: this.#log },
@@ -213,13 +228,10 @@ export class Network {
         address: this.#interface.address,
         port: this.#bootstrapPort,
         canFallBack,
-        topic: keys.topic,
+        secrets: this.#secrets(),
         keyPair,
         staticPeers: parseStaticPeers(this.#options.staticPeers),
-        beacon:
-          beacon && beaconPort !== 0
-            ? { port: beaconPort, beaconKey: keys.beaconKey, firstSequence: this.#beaconSequence }
-            : null,
+        beacon: beacon && beaconPort !== 0 ? { port: beaconPort, firstSequence: this.#beaconSequence } : null,
         instance: this.#instance,
         onConnection: (connection: SwarmConnection) => this.#reception.receive(connection),
         isInstanceConnected: (instance) =>
@@ -228,12 +240,24 @@ export class Network {
           this.#anySession((session) => session.address === host && session.hello?.bootstrapPort === port),
       },
     )
+    link.setSecrets(this.#secrets()) // they may have changed while it opened
     this.#link = link
     this.#bootstrapPort = link.bootstrapPort
     this.#log.info(
       { interface: this.#interface.name, address: this.address, port: link.bootstrapPort },
       'network is up',
     )
+  }
+
+  #secrets(): readonly SecretKeys[] {
+    return secretsInForce(this.#keys, this.#components.clock.nowMs())
+  }
+
+  #applySecrets(): void {
+    const secrets = this.#secrets()
+    this.#secretCount = secrets.length
+    this.#link?.setSecrets(secrets)
+    this.#reception.closeExpired()
   }
 
   #anySession(test: (session: Session) => boolean): boolean {
@@ -245,6 +269,7 @@ export class Network {
     for (;;) {
       const delayMs = this.#inUse.size > 0 ? TICK_IN_USE_MS : TICK_IDLE_MS
       await clock.sleep(delayMs, { signal: this.#stop.signal })
+      if (this.#secrets().length !== this.#secretCount) this.#applySecrets()
       const nowMs = clock.monotonicMs()
       for (const key of this.#table.keys()) {
         for (const session of [...this.#table.sessions(key)]) {
@@ -330,7 +355,8 @@ export class Network {
     const identity = session.offeredIdentity
     if (lane === null || identity === null) return
     const hasMisbehaved = end === 'protocol' || end === 'flood' || end === 'not-member'
-    if (hasMisbehaved) lane.revoke(session.key)
+    // Whoever knows only a secret that is out of force gets nothing any more, not even what is on its way.
+    if (hasMisbehaved || end === 'secret-expired') lane.revoke(session.key)
     else if (lane.endSession !== undefined) lane.endSession(session.key, { identity })
     else if (this.#table.sessions(session.key).every((other) => other === session)) lane.revoke(session.key)
   }

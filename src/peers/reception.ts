@@ -1,5 +1,6 @@
 /**
- * Where connections become sessions: limits, roster, and the count of those that were turned away.
+ * Where connections become sessions: limits, roster, and the count of those that were turned away. Whoever floods from
+ * one address takes places from itself only (admission.ts).
  *
  * Does not use hyperswarm's firewall hook: a key that it rejects once is banned for the life of the process, and the
  * list of banned keys never shrinks.
@@ -9,6 +10,7 @@ import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
 import { type AgentKey, idFromBytes } from '../content/ids.ts'
 import type { ErrorCode } from '../errors.ts'
+import { Admission, givesWay } from './admission.ts'
 import type { Message } from './messages.ts'
 import type { Rejections } from './network-types.ts'
 import { Session, type SessionEnd } from './session.ts'
@@ -23,7 +25,8 @@ const MAX_UNPROVED_PER_ADDRESS = 16
 const MAX_COMPLAINTS = 256
 
 export interface ReceptionOptions {
-  readonly proofKey: Buffer
+  /** Of the secrets in force now, newest first. */
+  readonly proofKeys: () => readonly Buffer[]
   readonly roster: ReadonlySet<AgentKey> | null
   readonly hello: (session: Session) => HelloMessage
   readonly onOpen: (session: Session) => void
@@ -37,8 +40,19 @@ export class Reception {
   readonly #log: Logger
   readonly #options: ReceptionOptions
   readonly #sessions = new Set<Session>()
-  readonly #rejected = { notMember: 0, roster: 0, version: 0, protocol: 0, flood: 0, backlog: 0, capacity: 0 }
+  readonly #rejected = {
+    notMember: 0,
+    roster: 0,
+    version: 0,
+    protocol: 0,
+    flood: 0,
+    backlog: 0,
+    capacity: 0,
+    rate: 0,
+    displaced: 0,
+  }
   readonly #complaints = new Set<AgentKey>()
+  readonly #admission = new Admission()
   #unknownCount = 0
 
   constructor(components: { clock: Clock; log: Logger }, options: ReceptionOptions) {
@@ -67,11 +81,11 @@ export class Reception {
       connection.destroy()
       return
     }
-    const { proofKey, hello, onOpen, onMessage } = this.#options
+    const { proofKeys, hello, onOpen, onMessage } = this.#options
     const session = new Session(
       { clock: this.#clock, connection },
       {
-        proofKey,
+        proofKeys,
         owner: {
           hello,
           onOpen,
@@ -91,19 +105,33 @@ export class Reception {
     for (const session of [...this.#sessions]) session.close(end)
   }
 
-  #refusal(connection: SwarmConnection): 'roster' | 'capacity' | null {
+  /** Ends the sessions whose other end proved only secrets that are in force no longer. */
+  closeExpired(): void {
+    const proofKeys = this.#options.proofKeys()
+    for (const session of [...this.#sessions]) {
+      if (!session.isProvedBy(proofKeys)) session.close('secret-expired')
+    }
+  }
+
+  #refusal(connection: SwarmConnection): 'roster' | 'capacity' | 'rate' | null {
     const { roster } = this.#options
     if (roster !== null && !roster.has(idFromBytes<AgentKey>(connection.remotePublicKey))) return 'roster'
     if (this.#sessions.size >= MAX_SESSIONS) return 'capacity'
     // Those that we dialled are bounded by hyperswarm.
-    const unproved = [...this.#sessions].filter((session) => !session.isOpen && !session.isInitiator)
-    const address = connection.rawStream?.remoteHost ?? ''
     if (connection.isInitiator) return null
-    if (unproved.length >= MAX_UNPROVED) return 'capacity'
-    if (address.startsWith('127.')) return null // a whole branch on one machine: tests, `shorthaul demo`
-    return unproved.filter((session) => session.address === address).length >= MAX_UNPROVED_PER_ADDRESS
-      ? 'capacity'
-      : null
+    const address = connection.rawStream?.remoteHost ?? ''
+    // A whole branch on one machine: tests, `shorthaul demo`.
+    const isLoopback = address.startsWith('127.')
+    if (!isLoopback && !this.#admission.admit(address, this.#clock.monotonicMs())) return 'rate'
+    // A set keeps the order of arrival: the oldest is first.
+    const unproved = [...this.#sessions].filter((session) => !session.isOpen && !session.isInitiator)
+    const own = unproved.filter((session) => session.address === address).length
+    if (!isLoopback && own >= MAX_UNPROVED_PER_ADDRESS) return 'capacity'
+    if (unproved.length < MAX_UNPROVED) return null
+    const displaced = givesWay(unproved, address)
+    if (displaced === null) return 'capacity'
+    displaced.close('displaced')
+    return null
   }
 
   #onClosed(session: Session, end: SessionEnd, detail: string | undefined): void {
@@ -123,6 +151,12 @@ export class Reception {
       case 'backlog':
         this.#rejected.backlog++
         this.#complain({ ...fields, code: 'SHORTHAUL_PEER_UNREACHABLE' }, 'peer does not read what it is sent')
+        break
+      case 'displaced':
+        this.#rejected.displaced++
+        break
+      case 'secret-expired':
+        this.#log.info(fields, 'session ended: the secret that it was proved with is out of force')
         break
       case 'closed':
       case 'silent':

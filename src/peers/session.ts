@@ -17,7 +17,7 @@ import { type AgentKey, idFromBytes } from '../content/ids.ts'
 import { isShorthaulError, ShorthaulError } from '../errors.ts'
 import { FloodGate } from './flood-gate.ts'
 import { GuardedStream } from './guarded-stream.ts'
-import { isProofValid, membershipProof, PROOF_BYTES } from './membership.ts'
+import { membershipProofs, PROOFS_BYTES, provedKeys } from './membership.ts'
 import type { Message } from './messages.ts'
 import { Pulse } from './pulse.ts'
 import { decodeFrame, encodeFrame, type Frame, type HelloMessage, NONCE_BYTES, PROTOCOL_VERSION } from './wire.ts'
@@ -32,6 +32,8 @@ export type SessionEnd =
   | 'closed' // by the other end, or the connection broke
   | 'silent' // no sign of life
   | 'not-member'
+  | 'displaced' // unproved, and made room for one from an address that has fewer
+  | 'secret-expired' // proved with a secret that is good no longer
   | 'version'
   | 'protocol'
   | 'flood'
@@ -48,7 +50,7 @@ export interface SessionOwner {
   onClosed(session: Session, end: SessionEnd, detail: string | undefined): void
 }
 
-/** The proof as the channel's handshake. Null stands for anything that is not exactly a proof: decoding never throws. */
+/** The proofs as the channel's handshake. Null stands for anything of another length: decoding never throws. */
 const proofCodec: Codec<Buffer | null> = {
   preencode(state, proof) {
     state.end += proof?.byteLength ?? 0
@@ -61,7 +63,7 @@ const proofCodec: Codec<Buffer | null> = {
   decode(state) {
     const bytes = state.buffer?.subarray(state.start, state.end)
     state.start = state.end
-    return bytes?.byteLength === PROOF_BYTES ? Buffer.from(bytes) : null
+    return bytes?.byteLength === PROOFS_BYTES ? Buffer.from(bytes) : null
   },
 }
 
@@ -73,12 +75,14 @@ export class Session {
   readonly pulse: Pulse
   readonly #clock: Clock
   readonly #connection: SwarmConnection
-  readonly #proofKey: Buffer
+  readonly #proofKeys: () => readonly Buffer[]
   readonly #owner: SessionOwner
   readonly #gate: FloodGate
   readonly #stream: GuardedStream
   readonly #channel: Channel<Buffer | null> | null
   readonly #deadline = new AbortController()
+  /** Those of our keys that the other end proved to know. */
+  #proved: readonly Buffer[] = []
   #state: 'proving' | 'greeting' | 'open' | 'closed' = 'proving'
   #hello: HelloMessage | null = null
   #laneIdentity: Buffer | null = null
@@ -88,12 +92,12 @@ export class Session {
 
   constructor(
     components: { clock: Clock; connection: SwarmConnection },
-    options: { proofKey: Buffer; owner: SessionOwner },
+    options: { proofKeys: () => readonly Buffer[]; owner: SessionOwner },
   ) {
     const { clock, connection } = components
     this.#clock = clock
     this.#connection = connection
-    this.#proofKey = options.proofKey
+    this.#proofKeys = options.proofKeys
     this.#owner = options.owner
     this.key = idFromBytes<AgentKey>(connection.remotePublicKey)
     this.address = connection.rawStream?.remoteHost ?? ''
@@ -130,7 +134,7 @@ export class Session {
       this.close('closed')
       return
     }
-    this.#channel.open(membershipProof(this.#proofKey, { handshakeHash, isInitiator: this.isInitiator }))
+    this.#channel.open(membershipProofs(this.#proofKeys(), { handshakeHash, isInitiator: this.isInitiator }))
     this.#clock.sleep(GREETING_DEADLINE_MS, { signal: this.#deadline.signal }).then(
       () => this.close(this.#state === 'proving' ? 'not-member' : 'protocol', 'no hello in time'),
       () => {}, // open or closed before
@@ -153,6 +157,11 @@ export class Session {
   /** Identity of the lane offer that went out over this session. */
   get offeredIdentity(): Buffer | null {
     return this.#laneIdentity
+  }
+
+  /** False when every secret that the other end proved has gone out of force; true before it proved one. */
+  isProvedBy(proofKeys: readonly Buffer[]): boolean {
+    return this.#proved.length === 0 || this.#proved.some((key) => proofKeys.some((other) => other.equals(key)))
   }
 
   get openedAtMonotonicMs(): number {
@@ -202,7 +211,9 @@ export class Session {
     const { handshakeHash } = this.#connection
     if (this.#state !== 'proving' || handshakeHash === null) return
     const session = { handshakeHash, isInitiator: !this.isInitiator }
-    if (proof === null || !isProofValid(proof, { proofKey: this.#proofKey, session })) {
+    // Asked again: a secret may have gone out of force since our proofs left.
+    this.#proved = proof === null ? [] : provedKeys(proof, { proofKeys: this.#proofKeys(), session })
+    if (this.#proved.length === 0) {
       this.close('not-member', 'wrong proof')
       return
     }

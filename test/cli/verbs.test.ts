@@ -114,6 +114,34 @@ t.test('cache verify counts and drops what is corrupt', async (t) => {
   t.match((await home.run(['cache', 'verify'])).text, /checked +1\ncorrupt +0\nmissing +0\nrecovered +0\n/)
 })
 
+t.test('branch rotate keeps the old secret for a while, and says which is which', async (t) => {
+  const home = newHome(t, { branch: { secretFile: 'office.secret' } })
+  const file = join(home.dir, 'office.secret')
+  t.equal((await home.run(['branch', 'rotate'])).code, 2, 'there is none so far')
+  const made = (await home.run(['branch', 'init', '--json'])).last()
+  const old = readFileSync(file, 'utf8').trim()
+  const rotated = await home.run(['branch', 'rotate', '--window', '2h', '--json'])
+  t.equal(rotated.code, 0, rotated.stderr)
+  t.match(rotated.last(), { event: 'branch-rotate', path: file, previousFingerprint: made.fingerprint })
+  const lines = readFileSync(file, 'utf8').split('\n')
+  t.notMatch(lines[0], old)
+  t.match(lines[1], `previous/1 ${old} `)
+  t.match(lines[2], /^wire\/1 /)
+  t.match((await home.run(['branch', 'show', '--json'])).last(), {
+    fingerprint: rotated.last().fingerprint,
+    previousFingerprint: made.fingerprint,
+    previousValidUntil: rotated.last().previousValidUntil,
+  })
+  const again = await home.run(['branch', 'rotate'])
+  t.equal(again.code, 2)
+  t.match(again.stderr, /a rotation is under way until/)
+  t.equal((await home.run(['branch', 'rotate', '--window', '91d'])).code, 2)
+  const cut = await home.run(['branch', 'rotate', '--window', '0s'])
+  t.equal(cut.code, 0, cut.stderr)
+  for (const line of lines) t.notMatch(cut.text, line.split(' ')[1] ?? line)
+  t.match((await home.run(['branch', 'show', '--json'])).last(), { previousFingerprint: null })
+})
+
 t.test('branch init makes a secret once, and branch show tells machines apart without it', async (t) => {
   const home = newHome(t, { branch: { name: 'office', secretFile: 'office.secret', roster: [] } })
   const file = join(home.dir, 'office.secret')

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process'
 import {
   chmodSync,
   existsSync,
+  lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -12,7 +13,14 @@ import {
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
-import { createSecret, ensureIdentitySeed, ensureUserSecret, readSecret } from '../../src/config/secret.ts'
+import {
+  createSecret,
+  ensureIdentitySeed,
+  ensureUserSecret,
+  readSecret,
+  rotateSecret,
+} from '../../src/config/secret.ts'
+import { formatSecretFile, parseSecretFile } from '../../src/config/secret-file.ts'
 import { ERROR_TABLE, isShorthaulError } from '../../src/errors.ts'
 
 const hasModes = process.platform !== 'win32'
@@ -28,7 +36,7 @@ await t.test('a created secret is 32 bytes in base64, private, and reads back', 
     t.equal(statSync(path).mode & 0o777, 0o600)
     t.equal(statSync(join(path, '..')).mode & 0o777, 0o700)
   }
-  t.same(await readSecret(path), { secret, path, warning: null })
+  t.same(await readSecret(path), { secret, previous: null, wireKey: null, path, warning: null })
   t.same(readdirSync(join(path, '..')), ['branch.secret'], 'nothing else is left behind')
 })
 
@@ -89,6 +97,73 @@ await t.test('what is not exactly 32 bytes in base64 is refused, and never quote
     writeFileSync(join(dir, name), text)
     t.same((await readSecret(join(dir, name))).secret, Buffer.alloc(32, 0x5a), name)
   }
+})
+
+await t.test('a file of a rotation reads back as it was written, and nothing else is taken for one', async (t) => {
+  const [secret, old, wireKey] = [Buffer.alloc(32, 1), Buffer.alloc(32, 2), Buffer.alloc(32, 3)]
+  const previous = { secret: old, validUntilMs: Date.UTC(2026, 11, 3, 9) }
+  for (const file of [
+    { secret, previous: null, wireKey: null },
+    { secret, previous, wireKey },
+    { secret, previous, wireKey: null },
+    { secret, previous: null, wireKey },
+  ]) {
+    t.same(parseSecretFile(formatSecretFile(file)), file)
+  }
+  const [first, before, wire] = formatSecretFile({ secret, previous, wireKey }).split('\n') as [string, string, string]
+  t.ok(parseSecretFile([first, wire, before].join('\n')), 'in any order')
+  const bad: Record<string, string[]> = {
+    'a later version': [first, before.replace('/1', '/2')],
+    'a kind that is not known': [first, `next/1 ${old.toString('base64')}`],
+    'a line twice': [first, wire, wire],
+    'too many lines': [first, before, wire, ''.padEnd(1), wire],
+    'no instant': [first, before.split(' ').slice(0, 2).join(' ')],
+    'an instant of another form': [first, before.replace('.000Z', 'Z')],
+    'an instant that is none': [first, before.replace('-03T', '-41T')],
+    'a word too many': [first, `${wire} x`],
+    'two spaces': [first, wire.replace(' ', '  ')],
+    'an empty line inside': [first, '', wire],
+    'a short key': [first, `wire/1 ${Buffer.alloc(31).toString('base64')}`],
+    'the same secret twice': [first, before.replace(old.toString('base64'), secret.toString('base64'))],
+    'no first line': [before, wire],
+  }
+  for (const [name, lines] of Object.entries(bad)) t.equal(parseSecretFile(lines.join('\n')), null, name)
+})
+
+await t.test('rotating keeps the old secret for the window, and the wire key for good', async (t) => {
+  const dir = t.testdir()
+  const first = await createSecret(join(dir, 's'))
+  const wireKey = Buffer.alloc(32, 9)
+  const nowMs = Date.UTC(2026, 10, 26)
+  const second = await rotateSecret(first, { nowMs, windowMs: 1000, wireKey })
+  t.notSame(second.secret, first.secret)
+  t.same(second.previous, { secret: first.secret, validUntilMs: nowMs + 1000 })
+  t.same(await readSecret(join(dir, 's')), second)
+  t.same(readdirSync(dir), ['s'], 'nothing else is left behind')
+  if (hasModes) t.equal(statSync(join(dir, 's')).mode & 0o777, 0o600)
+  const text = readFileSync(join(dir, 's'), 'utf8')
+  await t.rejects(rotateSecret(second, { nowMs: nowMs + 999, windowMs: 1000, wireKey }), {
+    code: 'SHORTHAUL_SECRET_INVALID',
+    message: /under way until 2026-11-26T00:00:01\.000Z/,
+  })
+  t.equal(readFileSync(join(dir, 's'), 'utf8'), text, 'a third secret would shut out who has the first')
+  const third = await rotateSecret(second, { nowMs: nowMs + 1000, windowMs: 5000, wireKey })
+  t.same(third.previous?.secret, second.secret, 'after the window it may be rotated again')
+  const last = await rotateSecret(third, { nowMs: nowMs + 1001, windowMs: 0, wireKey })
+  t.same([last.previous, last.wireKey], [null, wireKey], 'a window of 0 leaves one secret')
+  await t.rejects(rotateSecret({ ...last, path: join(dir, 'none') }, { nowMs, windowMs: 0, wireKey }), {
+    code: 'SHORTHAUL_TARGET_UNWRITABLE',
+  })
+})
+
+await t.test('rotating through a link replaces what it names', { skip: !hasModes }, async (t) => {
+  const dir = t.testdir({ real: {} })
+  const first = await createSecret(join(dir, 'real', 's'))
+  symlinkSync(join('real', 's'), join(dir, 'link'))
+  const linked = await readSecret(join(dir, 'link'))
+  const made = await rotateSecret(linked, { nowMs: 0, windowMs: 0, wireKey: Buffer.alloc(32) })
+  t.same((await readSecret(first.path)).secret, made.secret)
+  t.ok(lstatSync(join(dir, 'link')).isSymbolicLink())
 })
 
 await t.test('a secret that others can read gives a warning', { skip: !hasModes }, async (t) => {

@@ -3,9 +3,15 @@ import t from 'tap'
 import { seededRandom } from '../../src/clock.ts'
 import { BeaconBook } from '../../src/peers/beacon-book.ts'
 import { BEACON_BYTES, type Beacon, decodeBeacon, encodeBeacon } from '../../src/peers/beacon-codec.ts'
-import { deriveBranchKeys } from '../../src/peers/branch-keys.ts'
+import { deriveBranchKeys, secretsInForce } from '../../src/peers/branch-keys.ts'
 import { chooseInterface, LocalPrefixes } from '../../src/peers/interfaces.ts'
-import { isProofValid, membershipProof } from '../../src/peers/membership.ts'
+import {
+  isProofValid,
+  membershipProof,
+  membershipProofs,
+  PROOFS_BYTES,
+  provedKeys,
+} from '../../src/peers/membership.ts'
 import { Pulse } from '../../src/peers/pulse.ts'
 import { parseStaticPeers } from '../../src/peers/static-peers.ts'
 
@@ -13,7 +19,9 @@ t.test('keys of a branch depend on the secret alone, and none is another or the 
   const secret = Buffer.alloc(32, 9)
   const keys = deriveBranchKeys(secret)
   t.strictSame(keys, deriveBranchKeys(Buffer.from(secret)))
-  const all = [secret, ...Object.values(keys)].map((key: Buffer) => key.toString('hex'))
+  const { previous, ...own } = keys
+  t.equal(previous, null)
+  const all = [secret, ...Object.values(own)].map((key: Buffer) => key.toString('hex'))
   t.equal(new Set(all).size, 5)
   t.ok(all.every((key) => key.length === 64))
   t.not(deriveBranchKeys(Buffer.alloc(32, 8)).topic.toString('hex'), keys.topic.toString('hex'))
@@ -29,6 +37,38 @@ t.test('a proof holds for one key, one session and one role', async (t) => {
   t.equal(isProofValid(proof, { proofKey, session: { ...session, handshakeHash: crypto.randomBytes(64) } }), false)
   t.equal(isProofValid(proof, { proofKey: crypto.randomBytes(32), session }), false)
   t.equal(isProofValid(Buffer.concat([proof, proof]), { proofKey, session }), false)
+})
+
+t.test('through a rotation the wire key stays, and the old secret is in force until its window ends', async (t) => {
+  const [old, fresh] = [Buffer.alloc(32, 1), Buffer.alloc(32, 2)]
+  const before = deriveBranchKeys(old)
+  const options = { previous: { secret: old, validUntilMs: 1000 }, wireKey: before.wireKey }
+  const keys = deriveBranchKeys(fresh, options)
+  t.strictSame(keys.wireKey, before.wireKey)
+  const topics = (nowMs: number) => secretsInForce(keys, nowMs).map(({ topic }) => topic)
+  t.strictSame(topics(999), [deriveBranchKeys(fresh).topic, before.topic], 'newest first')
+  t.strictSame(topics(1000), [deriveBranchKeys(fresh).topic])
+})
+
+t.test('proofs have one size, and show exactly the keys that both ends hold', async (t) => {
+  const [old, fresh, other] = [crypto.randomBytes(32), crypto.randomBytes(32), crypto.randomBytes(32)]
+  const session = { handshakeHash: crypto.randomBytes(64), isInitiator: true }
+  const proved = (theirs: Buffer[], ours: Buffer[]) => {
+    const proofs = membershipProofs(theirs, session)
+    t.equal(proofs.byteLength, PROOFS_BYTES)
+    return provedKeys(proofs, { proofKeys: ours, session })
+  }
+  t.strictSame(proved([old], [old]), [old])
+  t.strictSame(proved([fresh, old], [old]), [old])
+  t.strictSame(proved([old], [fresh, old]), [old])
+  t.strictSame(proved([fresh, old], [fresh, old]), [fresh, old])
+  t.strictSame(proved([fresh], [fresh, old]), [fresh])
+  t.strictSame(proved([old], [fresh]), [], 'old only and new only are strangers')
+  t.strictSame(proved([other], [fresh, old]), [])
+  const proofs = membershipProofs([old], session)
+  t.strictSame(provedKeys(proofs, { proofKeys: [old], session: { ...session, isInitiator: false } }), [], 'reflected')
+  t.strictSame(provedKeys(proofs.subarray(0, 32), { proofKeys: [old], session }), [], 'of another length')
+  t.notSame(membershipProofs([old], session).subarray(32), proofs.subarray(32), 'the empty place tells nothing')
 })
 
 const KEY = Buffer.alloc(32, 4)

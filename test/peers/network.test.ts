@@ -8,6 +8,7 @@ import crypto from 'hypercore-crypto'
 import DHT from 'hyperdht'
 import Hyperswarm from 'hyperswarm'
 import t from 'tap'
+import { systemClock } from '../../src/clock.ts'
 import type { AgentKey, LocationKey, ResourceKey } from '../../src/content/ids.ts'
 import { deriveBranchKeys } from '../../src/peers/branch-keys.ts'
 import type { Message } from '../../src/peers/messages.ts'
@@ -146,6 +147,44 @@ t.test('the lane offer reaches the peer, and ends with the session', async (t) =
   await peer.close()
   await left
   t.ok(revoked.includes(peer.key))
+})
+
+t.test('through a rotation agents of every stage keep meeting, and the old secret ends with its window', async (t) => {
+  const branch = await openBranch(t)
+  const fresh = crypto.randomBytes(32)
+  let nowMs = 0
+  const clock = {
+    ...systemClock,
+    nowMs: () => nowMs,
+    monotonicMs: () => systemClock.monotonicMs(),
+    sleep: systemClock.sleep.bind(systemClock),
+  }
+  const old = deriveBranchKeys(branch.secret)
+  const both = deriveBranchKeys(fresh, {
+    previous: { secret: branch.secret, validUntilMs: 1000 },
+    wireKey: old.wireKey,
+  })
+  const behind = await branch.open({ hostName: 'behind' }, { keys: old, clock })
+  const middle = await branch.open({ hostName: 'middle' }, { keys: old, clock })
+  await until([behind, middle], () => isMeshed([behind, middle]))
+  const kept = middle.peers()[0]?.connectedAtMonotonicMs
+  middle.setKeys(both) // the file arrived there
+  const ahead = await branch.open(
+    { hostName: 'ahead' },
+    { keys: deriveBranchKeys(fresh, { wireKey: old.wireKey }), clock },
+  )
+  await until([middle, ahead], () => sees(middle, [behind, ahead]) && sees(ahead, [middle]))
+  t.equal(middle.peers().find(({ key }) => key === behind.key)?.connectedAtMonotonicMs, kept, 'no session was cut')
+  t.equal(sees(ahead, [behind]), false, 'old only and new only are strangers')
+
+  behind.setKeys(both)
+  await until([behind, middle, ahead], () => isMeshed([behind, middle, ahead]))
+  const laggard = await branch.open({ hostName: 'laggard' }, { keys: old, clock })
+  await until([laggard, middle, behind], () => sees(laggard, [middle, behind]))
+  nowMs = 1000 // the window ends
+  await until([laggard], () => laggard.peers().length === 0)
+  await until([behind, middle, ahead], () => isMeshed([behind, middle, ahead]))
+  t.equal(sees(middle, [laggard]), false)
 })
 
 t.test('a key that is not on the roster is refused, although it knows the secret', async (t) => {

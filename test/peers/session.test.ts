@@ -1,9 +1,10 @@
-import crypto, { type KeyPair } from 'hypercore-crypto'
+import crypto from 'hypercore-crypto'
 import Protomux from 'protomux'
 import t from 'tap'
 import { type AgentKey, idFromBytes, type ResourceKey } from '../../src/content/ids.ts'
+import { Admission, givesWay } from '../../src/peers/admission.ts'
 import { GuardedStream } from '../../src/peers/guarded-stream.ts'
-import { membershipProof } from '../../src/peers/membership.ts'
+import { membershipProof, membershipProofs } from '../../src/peers/membership.ts'
 import type { Message } from '../../src/peers/messages.ts'
 import { PeerTable } from '../../src/peers/peer-table.ts'
 import { Reception } from '../../src/peers/reception.ts'
@@ -30,7 +31,9 @@ function hello(overrides: Partial<HelloMessage> = {}): HelloMessage {
 }
 
 /** A reception with a log of what its owner hears. */
-function agent(options: { proofKey?: Buffer; clock?: ManualClock; roster?: Set<AgentKey> } = {}) {
+function agent(
+  options: { proofKey?: Buffer; proofKeys?: () => readonly Buffer[]; clock?: ManualClock; roster?: Set<AgentKey> } = {},
+) {
   const events: string[] = []
   const sessions: Session[] = []
   const messages: Message[] = []
@@ -38,7 +41,7 @@ function agent(options: { proofKey?: Buffer; clock?: ManualClock; roster?: Set<A
   const reception = new Reception(
     { clock, log: silent },
     {
-      proofKey: options.proofKey ?? PROOF_KEY,
+      proofKeys: options.proofKeys ?? (() => [options.proofKey ?? PROOF_KEY]),
       roster: options.roster ?? null,
       hello: () => {
         events.push('hello')
@@ -83,7 +86,7 @@ function outlaw(connection: MemoryConnection, proof: Buffer) {
 }
 
 function proofOf(connection: MemoryConnection, isInitiator = connection.isInitiator): Buffer {
-  return membershipProof(PROOF_KEY, { handshakeHash: connection.handshakeHash, isInitiator })
+  return membershipProofs([PROOF_KEY], { handshakeHash: connection.handshakeHash, isInitiator })
 }
 
 t.test('two members open a session, and messages pass both ways', async (t) => {
@@ -114,9 +117,13 @@ t.test('two members open a session, and messages pass both ways', async (t) => {
 
 t.test('whoever does not prove the secret is closed, and gets no hello', async (t) => {
   const cases: [string, (connection: MemoryConnection) => Buffer | null][] = [
-    ['another secret', (c) => membershipProof(crypto.randomBytes(32), c)],
+    ['another secret', (c) => membershipProofs([crypto.randomBytes(32)], c)],
     ['our own proof, sent back', (c) => proofOf(c, !c.isInitiator)],
-    ['a proof of another session', (c) => membershipProof(PROOF_KEY, { ...c, handshakeHash: crypto.randomBytes(64) })],
+    [
+      'a proof of another session',
+      (c) => membershipProofs([PROOF_KEY], { ...c, handshakeHash: crypto.randomBytes(64) }),
+    ],
+    ['one proof without the other place', (c) => membershipProof(PROOF_KEY, c)],
     ['a proof that is too short', (c) => proofOf(c).subarray(1)],
     ['a proof that is too long', (c) => Buffer.concat([proofOf(c), Buffer.alloc(1)])],
     ['nothing', () => null],
@@ -141,6 +148,42 @@ t.test('whoever does not prove the secret is closed, and gets no hello', async (
     t.equal(responder.written.length, 1, `${name}: nothing but our own proof left`)
   }
 })
+
+t.test(
+  'during a rotation members meet with the secret that both hold; with its window end sessions that rest on it',
+  async (t) => {
+    const [old, fresh] = [crypto.randomBytes(32), crypto.randomBytes(32)]
+    let isWindowOpen = true
+    const both = () => (isWindowOpen ? [fresh, old] : [fresh])
+    const middle = agent({ proofKeys: both })
+    const meet = async (others: ReturnType<typeof agent>) => {
+      const [initiator, responder] = connectionPair()
+      others.reception.receive(initiator)
+      middle.reception.receive(responder)
+      await settled()
+      return responder
+    }
+    const [behind, ahead, beside] = [agent({ proofKey: old }), agent({ proofKey: fresh }), agent({ proofKeys: both })]
+    const [toBehind, toAhead, toBeside] = [await meet(behind), await meet(ahead), await meet(beside)]
+    t.strictSame([behind.events.at(-1), ahead.events.at(-1), beside.events.at(-1)], ['open', 'open', 'open'])
+    middle.reception.closeExpired()
+    t.equal(middle.reception.sessionCount, 3, 'nothing has expired so far')
+
+    const [initiator, responder] = connectionPair()
+    behind.reception.receive(initiator)
+    ahead.reception.receive(responder)
+    await settled()
+    t.equal(ahead.reception.rejected().notMember, 1, 'old only and new only are strangers')
+
+    isWindowOpen = false
+    middle.reception.closeExpired()
+    await settled()
+    t.strictSame([toBehind.destroyed, toAhead.destroyed, toBeside.destroyed], [true, false, false])
+    t.equal(middle.events.at(-1), 'secret-expired')
+    t.equal((await meet(behind)).destroyed, true, 'and the old secret opens nothing any more')
+    t.equal(middle.reception.rejected().notMember, 1)
+  },
+)
 
 t.test('a stranger cannot overflow the stack with batches in batches, nor send long frames or many', async (t) => {
   const nested = nestedBatches(6000)
@@ -273,11 +316,10 @@ t.test('the roster turns away keys without a word', async (t) => {
 
 t.test('strangers cannot take all places', async (t) => {
   const member = agent()
-  const receive = (host: string, count: number, keyPair?: KeyPair) => {
-    for (let i = 0; i < count; i++) {
-      const [, responder] = connectionPair(keyPair ? { host, initiator: keyPair } : { host })
-      member.reception.receive(responder)
-    }
+  const receive = (host: string, count: number) => {
+    const responders = Array.from({ length: count }, () => connectionPair({ host })[1])
+    for (const responder of responders) member.reception.receive(responder)
+    return responders
   }
   receive('10.0.0.1', 20)
   t.equal(member.reception.sessionCount, 16, 'from one address')
@@ -288,7 +330,65 @@ t.test('strangers cannot take all places', async (t) => {
   t.equal(member.reception.sessionCount, 65, 'those that we dialled ourselves are not held against strangers')
   await member.clock.advance(5000)
   t.equal(member.reception.sessionCount, 0, 'places come back after the deadline')
-  t.equal(member.reception.rejected().capacity, 4 + 80)
+  t.ok(member.reception.rejected().capacity > 4)
+})
+
+t.test('when places are full an honest agent gets one from the address that has most', async (t) => {
+  const member = agent()
+  for (let host = 1; host <= 4; host++) {
+    for (let i = 0; i < 16; i++) member.reception.receive(connectionPair({ host: `10.0.0.${host}` })[1])
+  }
+  t.equal(member.reception.sessionCount, 64)
+  const honest = agent()
+  const [initiator, responder] = connectionPair({ host: '10.0.0.99' })
+  honest.reception.receive(initiator)
+  member.reception.receive(responder)
+  await settled()
+  t.equal(honest.events.at(-1), 'open')
+  t.equal(member.reception.rejected().displaced, 1)
+  t.equal(member.reception.sessionCount, 64, 'one of the others went')
+})
+
+t.test('one address cannot knock without end, and its knocking costs others nothing', async (t) => {
+  const member = agent()
+  const knock = (host: string) => {
+    const [, responder] = connectionPair({ host })
+    member.reception.receive(responder)
+    const isLetIn = !responder.destroyed
+    responder.destroy()
+    return isLetIn
+  }
+  let letIn = 0
+  for (let i = 0; i < 2000; i++) {
+    if (knock('10.0.0.1')) letIn++
+    await settled()
+  }
+  t.equal(letIn, 32)
+  t.equal(member.reception.rejected().rate, 2000 - 32)
+  t.equal(knock('10.0.0.2'), true, 'another address is not held to account')
+  await member.clock.advance(1000)
+  t.strictSame([knock('10.0.0.1'), knock('10.0.0.1'), knock('10.0.0.1')], [true, true, false], 'two more a second')
+  for (let i = 0; i < 100; i++) {
+    if (!knock('127.0.0.1')) t.fail('a branch on one machine is not limited')
+    await settled()
+  }
+})
+
+t.test('what is remembered of addresses is bounded, and many addresses have a limit together', async (t) => {
+  const admission = new Admission()
+  let admitted = 0
+  for (let i = 0; i < 5000; i++) if (admission.admit(`10.0.${i >> 8}.${i & 255}`, 0)) admitted++
+  t.equal(admitted, 512)
+  t.equal(admission.addressCount, 1024)
+  t.equal(admission.admit('10.9.9.9', 1000), true)
+})
+
+t.test('who gives way is the oldest of the address that has most, and nobody to an equal', async (t) => {
+  const waiting = ['a', 'b', 'b', 'c'].map((address, id) => ({ address, id }))
+  t.strictSame(givesWay(waiting, 'd'), { address: 'b', id: 1 })
+  t.equal(givesWay(waiting, 'b'), null)
+  t.equal(givesWay(waiting, 'a'), null, 'it would have as many')
+  t.equal(givesWay([], 'a'), null)
 })
 
 t.test(

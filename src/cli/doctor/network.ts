@@ -11,7 +11,7 @@ import { secretBytes, systemClock, systemRandom } from '../../clock.ts'
 import type { Config } from '../../config/load.ts'
 import { formatBytes } from '../../config/units.ts'
 import { BEACON_GROUP, BeaconSender } from '../../peers/beacon.ts'
-import { deriveBranchKeys } from '../../peers/branch-keys.ts'
+import { deriveBranchKeys, secretsInForce } from '../../peers/branch-keys.ts'
 import type { BeaconDiagnosis, Diagnosis } from '../../peers/network-types.ts'
 import { printable, shortKey } from '../agent-view.ts'
 import { findSecret } from '../branch.ts'
@@ -142,6 +142,14 @@ function* checkRejections({ rejected }: Diagnosis): Generator<Check> {
       `${rejected.roster} connections came from keys that are not on the roster ${since}`,
       'see branch.roster',
     )
+  const { rate, capacity, displaced } = rejected
+  if (rate + capacity + displaced > 0)
+    yield warn(
+      name,
+      `${rate + capacity + displaced} connections were turned away ${since}: ${rate} came too fast, ${capacity} found no ` +
+        `place, ${displaced} made room for others`,
+      'somebody on this network may be flooding the agent: look at its log at level debug for addresses',
+    )
   if (rejected.version + rejected.protocol > 0)
     yield warn(
       name,
@@ -162,14 +170,14 @@ export async function checkMulticastByListening(
   if (!network.beacon) return checkStaticOnly(config)
   const secret = await findSecret(config).catch(() => null)
   // Without a secret only our own beacons can be told.
-  const { beaconKey } = deriveBranchKeys(secret?.secret?.secret ?? secretBytes(32))
+  const keys = deriveBranchKeys(secret?.secret?.secret ?? secretBytes(32), secret?.secret ?? {})
   const sender = await BeaconSender.open(
     { clock: systemClock, random: systemRandom, log: pino({ level: 'silent' }) },
     {
       address: options.address,
       port: network.beaconPort,
       bootstrapPort: network.dhtPort === 0 ? network.beaconPort : network.dhtPort,
-      beaconKey,
+      beaconKeys: secretsInForce(keys, systemClock.nowMs()).map(({ beaconKey }) => beaconKey),
       instance: secretBytes(INSTANCE_BYTES),
       firstSequence: 0,
       onHeard: () => {},

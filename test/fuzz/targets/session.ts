@@ -6,7 +6,7 @@
  */
 import crypto from 'hypercore-crypto'
 import Protomux, { type Codec } from 'protomux'
-import { membershipProof } from '../../../src/peers/membership.ts'
+import { membershipProofs } from '../../../src/peers/membership.ts'
 import { Reception } from '../../../src/peers/reception.ts'
 import { encodeFrame, type HelloMessage } from '../../../src/peers/wire.ts'
 import { silent } from '../../peers/branch-fixture.ts'
@@ -44,7 +44,7 @@ const rawCodec: Codec<Buffer> = {
 
 /** What an honest end sends first: the opening of the channel with its proof. */
 function opening(connection: MemoryConnection): Buffer {
-  const proof = membershipProof(PROOF_KEY, { handshakeHash: connection.handshakeHash, isInitiator: true })
+  const proof = membershipProofs([PROOF_KEY], { handshakeHash: connection.handshakeHash, isInitiator: true })
   const alone = new MemoryConnection({
     isInitiator: true,
     own: connection.publicKey,
@@ -130,7 +130,7 @@ export const sessionTarget: FuzzTarget = {
     const reception = new Reception(
       { clock: new ManualClock(), log: silent },
       {
-        proofKey: PROOF_KEY,
+        proofKeys: () => [PROOF_KEY],
         roster: null,
         hello: () => {
           said.push('hello')
