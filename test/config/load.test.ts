@@ -59,7 +59,7 @@ await t.test('without file and environment every key has its default', async (t)
       idleTimeoutMs: 60000,
       maxRedirects: 10,
     },
-    trust: { attested: 'accept' },
+    trust: { attested: 'spot-check' },
     serve: { enabled: true, maxUploads: 8, maxBytesPerSec: null },
     throttle: {
       mode: 'adaptive',
