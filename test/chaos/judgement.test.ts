@@ -13,6 +13,7 @@ const DONE: FetchDone = {
   durationMs: 1,
   sources: { cache: 0, peer: 0, origin: 1 },
   wastedBytes: 0,
+  checkedBytes: 0,
 }
 const FAILED: FetchFailed = {
   event: 'error',

@@ -225,7 +225,7 @@ network:
   peers: ["192.0.2.1:17736", "192.0.2.25:70000"]
   localPrefixes: [10.0.0.0/33]
 serve: 8
-trust: { attested: spot-check }
+trust: { attested: doubt }
 queue: { maxCount: 1 }
 log: { level: null }
 maxBytes: 1
@@ -245,7 +245,7 @@ maxBytes: 1
     /^network\.peers: "192\.0\.2\.25:70000", expected a list .*HOST:PORT/,
     /^network\.localPrefixes: "10\.0\.0\.0\/33"/,
     /^serve: 8, expected a map with keys of enabled, maxUploads, maxBytesPerSec$/,
-    /^trust\.attested: "spot-check", expected one of accept, refuse$/,
+    /^trust\.attested: "doubt", expected one of accept, spot-check, refuse$/,
     /^"queue": unknown key$/,
     /^log\.level: null, expected one of/,
     /^"maxBytes": unknown key, did you mean cache\.maxBytes$/,

@@ -31,6 +31,7 @@ export interface FetchDone {
   readonly durationMs: number
   readonly sources: BytesBySource
   readonly wastedBytes: number
+  readonly checkedBytes: number
 }
 
 export interface FetchFailed {
