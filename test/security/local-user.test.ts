@@ -67,6 +67,8 @@ const WHO: Readonly<Record<string, 'anyone' | 'user' | 'owner'>> = {
   'POST /v1/cache/pin': 'owner',
   'POST /v1/cache/unpin': 'owner',
   'POST /v1/cache/rm': 'owner',
+  'GET /v1/quarantine': 'anyone',
+  'POST /v1/quarantine/lift': 'owner',
 }
 
 t.test('another user gets into the routes that are for it, and into no other', { skip }, async (t) => {

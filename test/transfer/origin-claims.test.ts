@@ -51,7 +51,7 @@ function setUp(options: { isAlone?: boolean; canRange?: boolean; wanted?: Positi
   const shared = {
     crowd,
     holdings,
-    draft: { lengthBytes: COUNT * SEGMENT_BYTES, segmentCount: COUNT },
+    draft: { lengthBytes: COUNT * SEGMENT_BYTES, segmentCount: COUNT, disputed: [] },
     claims: new Map(),
   }
   const wan = {
