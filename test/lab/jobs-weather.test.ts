@@ -71,7 +71,7 @@ async function setUp(t: Test, options: { downMbit: number }) {
 
 const isDone = ({ state }: JobSeen) => state === 'acknowledged'
 
-void t.test('a job ends without a hand', { skip, timeout: LAB_TEST_TIMEOUT_MS }, async (t) => {
+void t.test('a job ends without a hand', { skip, timeout: 2 * LAB_TEST_TIMEOUT_MS }, async (t) => {
   const branch = await setUp(t, { downMbit: 40 })
   const { lab, origin, file } = branch
 
@@ -120,7 +120,7 @@ void t.test('a job ends without a hand', { skip, timeout: LAB_TEST_TIMEOUT_MS },
 
 void t.test(
   'a more urgent job gets the line at once, and the other goes on after it',
-  { skip, timeout: LAB_TEST_TIMEOUT_MS },
+  { skip, timeout: 2 * LAB_TEST_TIMEOUT_MS },
   async (t) => {
     const branch = await setUp(t, { downMbit: 40 })
     const { origin, file } = branch
