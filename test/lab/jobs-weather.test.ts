@@ -71,6 +71,9 @@ async function setUp(t: Test, options: { downMbit: number }) {
 
 const isDone = ({ state }: JobSeen) => state === 'acknowledged'
 
+// Mostly waiting, and on a busy machine longer.
+t.setTimeout(2 * LAB_TEST_TIMEOUT_MS)
+
 void t.test('a job ends without a hand', { skip, timeout: 2 * LAB_TEST_TIMEOUT_MS }, async (t) => {
   const branch = await setUp(t, { downMbit: 40 })
   const { lab, origin, file } = branch
