@@ -1,6 +1,6 @@
 /**
- * Short chaos runs. CHAOS_TEST_MINUTES is how long faults happen in each (default 0.4, with SHORTHAUL_LAB_FULL=1 0.75;
- * before and after that a branch is set up and looked after), CHAOS_TEST_SEEDS which they are (default 17, with
+ * Short chaos runs. CHAOS_TEST_MINUTES is how long faults happen in each (default 0.75; before and after that a
+ * branch is set up and looked after), CHAOS_TEST_SEEDS which they are (default 17, with
  * SHORTHAUL_LAB_FULL=1 0,17,59, which together have every kind of fault at 0.75).
  */
 import t from 'tap'
@@ -10,7 +10,7 @@ import { runChaos } from './run.ts'
 
 const skip = labProblem() ?? false
 const isFull = process.env.SHORTHAUL_LAB_FULL === '1'
-const minutes = Number(process.env.CHAOS_TEST_MINUTES ?? (isFull ? 0.75 : 0.4))
+const minutes = Number(process.env.CHAOS_TEST_MINUTES ?? 0.75)
 const seeds = (process.env.CHAOS_TEST_SEEDS ?? (isFull ? '0,17,59' : '17')).split(',').map(Number)
 /** Mostly waiting, and on a busy machine much longer than on an idle one. */
 const RUN_TIMEOUT_MS = minutes * 60_000 + 600_000
