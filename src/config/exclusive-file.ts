@@ -91,7 +91,7 @@ async function writeInPlace(path: string, content: Uint8Array): Promise<boolean>
 }
 
 /** Makes the new name survive a power loss; Windows cannot open directories and journals names by itself. */
-async function syncDirectory(dir: string): Promise<void> {
+export async function syncDirectory(dir: string): Promise<void> {
   if (process.platform === 'win32') return
   const handle = await open(dir, constants.O_RDONLY)
   try {

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { constants } from 'node:fs'
 import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import { syncDirectory } from '../config/exclusive-file.ts'
 import {
   decodePublishedHead,
   decodePublishedManifest,
@@ -75,17 +76,6 @@ export async function writePublishedManifest(
     throw localIoError('write the manifest', path, error, 'SHORTHAUL_TARGET_UNWRITABLE')
   } finally {
     await rm(temporary, { force: true }).catch(() => {}) // the first error is the one to tell
-  }
-}
-
-/** Makes the new name survive a power loss; Windows cannot open directories and journals names by itself. */
-async function syncDirectory(dir: string): Promise<void> {
-  if (process.platform === 'win32') return
-  const file = await open(dir, constants.O_RDONLY)
-  try {
-    await file.sync()
-  } finally {
-    await file.close()
   }
 }
 

@@ -332,15 +332,15 @@ export class Crowd {
   claim(
     free: PositionSet,
     nowMs: number,
-    options: { readonly isPart?: boolean; readonly doubted?: PositionSet } = {},
+    options: { readonly isPart?: boolean; readonly doubted?: Iterable<number> } = {},
   ): Claim | null {
-    const { isPart = false, doubted } = options
+    const { isPart = false, doubted = [] } = options
     if (this.#claims.size >= this.streamShare(nowMs, isPart)) return null
     const open = free.copy()
     for (const member of this.#members.values()) {
       if (this.#holdsLegacy(member, nowMs)) open.deleteAll(member.fetched)
     }
-    for (const index of doubted?.values() ?? []) if (free.has(index)) open.add(index)
+    for (const index of doubted) if (free.has(index)) open.add(index)
     for (const member of this.#members.values()) {
       if (this.#holdsClaims(member, nowMs)) open.deleteAll(member.claimed)
     }

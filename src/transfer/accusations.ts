@@ -104,8 +104,7 @@ export class Accusations {
     const { quarantine, link } = this.#c
     const { signer, index, offset } = lie
     this.#log.error({ signer, index, offset }, 'a member signed what its origin does not have')
-    const host = link?.peers().find((peer) => peer.key === signer)?.lane?.host ?? null
-    quarantine.impose(signer, host)
+    quarantine.impose(signer, this.#hostOf(signer))
     if (statement === null) return
     const message: AccusationMessage = { type: 'accusation', resource: shared.key, statement, index, offset }
     this.#kept.push({ shared, message })
@@ -120,7 +119,7 @@ export class Accusations {
    * @param position of which resource, so that one segment counts once
    */
   contradicted(signer: AgentKey, position: string): void {
-    const { quarantine, link, self } = this.#c
+    const { quarantine, self } = this.#c
     if (signer === self || quarantine.has(signer)) return
     const positions = this.#contradicted.get(signer) ?? new Set()
     this.#contradicted.delete(signer)
@@ -128,7 +127,7 @@ export class Accusations {
     forgetFirst(this.#contradicted, MAX_KEPT)
     if (positions.size < MAX_CONTRADICTIONS) return
     this.#contradicted.delete(signer)
-    quarantine.impose(signer, link?.peers().find((peer) => peer.key === signer)?.lane?.host ?? null)
+    quarantine.impose(signer, this.#hostOf(signer))
   }
 
   /** Somebody wants a resource that lies were told about: it hears of them. */
@@ -243,6 +242,11 @@ export class Accusations {
   async #findStatement(shared: SharedResource, { signer, index, hash }: Lie): Promise<Statement | undefined> {
     const all = await this.#c.store.statements(shared.record.id)
     return all.find((it) => it.signer === signer && it.hashes[index - it.firstIndex] === hash)
+  }
+
+  /** Null: it is not connected. */
+  #hostOf(member: AgentKey): string | null {
+    return this.#c.link?.peers().find((peer) => peer.key === member)?.lane?.host ?? null
   }
 
   #keepEvidence(hash: SegmentHash, bytes: Uint8Array): void {

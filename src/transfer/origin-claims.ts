@@ -7,7 +7,7 @@
  * twice; it never goes beyond the end of its claim, which moves down when others take a part of it.
  */
 import type { Clock } from '../clock.ts'
-import { PositionSet } from '../content/position-set.ts'
+import type { PositionSet } from '../content/position-set.ts'
 import type { OriginStream } from '../origin/origin.ts'
 import type { Claim } from '../swarm/crowd.ts'
 import type { Priority } from '../throttle/priority.ts'
@@ -136,9 +136,7 @@ export class OriginClaims {
     const isPart = !this.#wanted.isFull
     if (crowd.ownStreamCount >= crowd.streamShare(nowMs, isPart)) return null
     if (crowd.isUndivided) return this.#claimRest(nowMs)
-    const doubted = new PositionSet(this.#shared.draft.segmentCount)
-    for (const index of this.#shared.draft.disputed) doubted.add(index)
-    return crowd.claim(this.#positions.free(), nowMs, { isPart, doubted })
+    return crowd.claim(this.#positions.free(), nowMs, { isPart, doubted: this.#shared.draft.disputed })
   }
 
   /** We want only some of the content, and that comes from others: nobody need leave us a share of the rest. */

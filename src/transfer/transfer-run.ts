@@ -329,13 +329,19 @@ export class TransferRun {
     }
   }
 
+  /** Throws away what was delivered of this generation; it comes again. */
+  async #startOver({ record }: SharedResource): Promise<void> {
+    this.tally.restart()
+    await this.#delivery.restart()
+    await this.#delivery.begin({ resource: record.id, lengthBytes: record.resource.lengthBytes })
+  }
+
   /** Until nothing that was delivered rests on the word of somebody who was found to lie meanwhile. */
   async #fetchTruth(
     shared: SharedResource,
     wanted: Wanted,
     found: Found & { readonly declared: Promise<unknown> },
   ): Promise<void> {
-    const { id: resource, resource: generation } = shared.record
     for (let liars = 0; ; liars++) {
       try {
         return await this.#fetchSegments(shared, wanted, { ...found, stream: liars === 0 ? found.stream : null })
@@ -348,9 +354,7 @@ export class TransferRun {
             'A neighbour vouched for bytes that the origin does not have: what rests on its word is fetched anew',
           peer: error.details.peer as AgentKey,
         })
-        this.tally.restart()
-        await this.#delivery.restart()
-        await this.#delivery.begin({ resource, lengthBytes: generation.lengthBytes })
+        await this.#startOver(shared)
       }
     }
   }
@@ -477,9 +481,7 @@ export class TransferRun {
         'content does not have its digest, asking the origin again',
       )
       for (const index of foreign) shared.draft.dispute(index)
-      this.tally.restart()
-      await this.#delivery.restart()
-      await this.#delivery.begin({ resource: shared.record.id, lengthBytes })
+      await this.#startOver(shared)
       const declared = Promise.resolve()
       await this.#fetchTruth(shared, options.wanted, { ...options.found, stream: null, declared })
       sha256 = await this.#delivery.digest(lengthBytes)
