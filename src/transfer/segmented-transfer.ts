@@ -313,13 +313,15 @@ export class SegmentedTransfer {
   #hasCompany(): boolean {
     const { link, lane, book } = this.#c
     if (!link || !lane) return false
+    // What they fetch is of use to who believes their word, or has (or may get) the origin's word for it. To others it is
+    // not: each would wait for the other's half for ever.
+    const isOfUse = this.#o.isAttestedTrusted || !this.#isDeclared || this.#shared.draft.isVouchedFor
     const ignored = new Set<AgentKey>()
     let count = 0
     for (const peer of link.peers()) {
       const { isBanned, isBusy, availableInMs } = book.view(peer.key)
       const isLost = isBanned || (!isBusy && availableInMs > LOST_AFTER_MS)
-      // What they fetch is of use only to who believes their word: else each would wait for the other's half for ever.
-      if (this.#o.isAttestedTrusted && peer.isLocal && peer.lane !== null && !isLost) count++
+      if (isOfUse && peer.isLocal && peer.lane !== null && !isLost) count++
       else ignored.add(peer.key)
     }
     this.#shared.crowd.ignore(ignored)
