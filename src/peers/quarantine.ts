@@ -13,6 +13,7 @@ import { dirname } from 'node:path'
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
 import { type AgentKey, parseId } from '../content/ids.ts'
+import { systemCode } from '../errors.ts'
 
 export interface QuarantineEntry {
   readonly key: AgentKey
@@ -64,7 +65,7 @@ export class Quarantine {
       const text = await readFile(options.path, 'utf8')
       for (const entry of parseEntries(text)) quarantine.#entries.set(entry.key, entry)
     } catch (err) {
-      if ((err as { code?: unknown }).code !== 'ENOENT') {
+      if (systemCode(err) !== 'ENOENT') {
         quarantine.#log.error({ err, path: options.path }, 'quarantine not readable: those in it are out')
       }
     }
