@@ -11,6 +11,7 @@ import crypto, { type KeyPair } from 'hypercore-crypto'
 import pino, { type Logger } from 'pino'
 import { openJobs, processUser } from './agent-jobs.ts'
 import { openLan } from './agent-lan.ts'
+import { AgentRoster } from './agent-roster.ts'
 import { SecretWatch } from './agent-secret.ts'
 import { openWan, type WanParts } from './agent-wan.ts'
 import { type Clock, type Random, secretRandom, systemClock, systemRandom } from './clock.ts'
@@ -208,9 +209,15 @@ export class Agent {
         originOptions(config, env),
       )
       opened.push(() => origins.close())
+      let inForce: BranchSecret = secret
+      const roster = await AgentRoster.open({ clock, log }, { config, self, secret: () => inForce })
+      opened.push(() => roster.close())
       const quarantine = await Quarantine.open(
         { clock, log },
-        { path: join(config.dataDir, 'quarantine.json'), hasRoster: config.branch.roster !== null },
+        {
+          path: join(config.dataDir, 'quarantine.json'),
+          hasRoster: config.branch.roster !== null || secret.rosterKey !== null,
+        },
       )
       opened.push(() => quarantine.close())
       const book = new PeerBook({ clock, quarantine })
@@ -290,6 +297,7 @@ export class Agent {
         traffic,
         wan,
         lan,
+        roster,
         opened,
         laneServer: null,
         secret: null,
@@ -297,7 +305,13 @@ export class Agent {
       const agent = new Agent(parts, { config, log, clock, key: self, keys })
       parts.secret = SecretWatch.open(
         { clock, random, log },
-        { secret, onChange: (changed) => agent.#onSecret(changed) },
+        {
+          secret,
+          onChange: (changed) => {
+            inForce = changed
+            agent.#onSecret(changed)
+          },
+        },
       )
       opened.push(async () => parts.secret?.close())
       if (link) {
@@ -436,6 +450,11 @@ export class Agent {
         version: peer.agentVersion,
       }
     })
+  }
+
+  /** Who belongs to the branch. */
+  get branch(): AgentRoster {
+    return this.#parts.roster
   }
 
   /** Members that signed what an origin does not have, the one caught last first. */
@@ -585,12 +604,14 @@ export class Agent {
     }
     this.#keys = keys
     this.#network?.setKeys(keys)
+    const { roster } = this.#parts
+    roster.book.setTrust(secret).catch((err: unknown) => this.#log.error({ err }, 'the roster was not taken up'))
   }
 
   async #openNetwork(neighbourhood: Neighbourhood, wrap: AgentComponents['wrapReadForPeer']): Promise<void> {
     const { config } = this
     const { keyPair, clock, random, log, link, role } = neighbourhood
-    const { store, lane, ledger, traffic, lan, accusations } = this.#parts
+    const { store, lane, ledger, traffic, lan, accusations, roster } = this.#parts
     try {
       const isWanted = AbortSignal.any([this.#networkWanted.signal, this.#stop.signal])
       if (!isWanted.aborted) await clock.sleep(HEAD_START_MS, { signal: isWanted }).catch(() => {})
@@ -626,7 +647,7 @@ export class Agent {
         : null
       this.#parts.laneServer = laneServer
       const network = await Network.open(
-        { clock, random, log, keyPair, keys: this.#keys },
+        { clock, random, log, keyPair, keys: this.#keys, rosterBook: roster.book },
         {
           interface: config.network.interface,
           dhtPort: config.network.dhtPort,
@@ -701,6 +722,7 @@ interface Parts {
   readonly traffic: OwnTraffic
   readonly wan: WanParts
   readonly lan: LanGovernor
+  readonly roster: AgentRoster
   /** How to close what was opened, in order of opening. */
   readonly opened: (() => Promise<unknown>)[]
   laneServer: LaneServer | null

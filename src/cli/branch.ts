@@ -4,34 +4,91 @@ import { dirname, isAbsolute, join, resolve } from 'node:path'
 import crypto from 'hypercore-crypto'
 import { systemClock } from '../clock.ts'
 import { currentUser, type LoadedConfig } from '../config/load.ts'
-import { type BranchSecret, createSecret, ensureIdentitySeed, readSecret, rotateSecret } from '../config/secret.ts'
+import {
+  addRosterKey,
+  type BranchSecret,
+  createSecret,
+  ensureAdminSeed,
+  ensureIdentitySeed,
+  readSecret,
+  rotateSecret,
+} from '../config/secret.ts'
 import { parseDuration } from '../config/units.ts'
 import { type AgentKey, idFromBytes } from '../content/ids.ts'
 import { ShorthaulError, systemCode } from '../errors.ts'
 import { deriveBranchKeys } from '../peers/branch-keys.ts'
 import { type GlobalOptions, loadCliConfig } from './context.ts'
-import { createOutput, formatTable } from './output.ts'
+import { createOutput, formatTable, type Output } from './output.ts'
 
 const FILE_NAME = 'branch.secret'
+const ADMIN_FILE_NAME = 'branch.admin'
 const FINGERPRINT_BYTES = 8
 const DEFAULT_WINDOW = '7d'
 const MAX_WINDOW_MS = 90 * 24 * 3600 * 1000
 
 export interface InitOptions extends GlobalOptions {
   readonly out?: string
+  readonly roster?: boolean
 }
 
 export async function initVerb(options: InitOptions): Promise<void> {
   const output = createOutput({ isJson: options.json === true })
   const loaded = await loadCliConfig(options)
   const path = options.out === undefined ? defaultSecretPath(loaded) : resolve(options.out)
+  if (options.roster === true) {
+    await initRoster(path, { loaded, output })
+    return
+  }
   const created = await createSecret(path)
   const fingerprint = fingerprintOf(created)
   output.json({ event: 'branch-init', path, fingerprint })
   output.text(nextSteps({ path, fingerprint, isConfigured: loaded.config.branch.secretFile === path }))
 }
 
-function defaultSecretPath({ config, file }: LoadedConfig): string {
+/** A branch that goes by a roster: a new one, or one that had none. */
+async function initRoster(path: string, { loaded, output }: { loaded: LoadedConfig; output: Output }): Promise<void> {
+  const old = (await exists(path)) ? await readSecret(path) : null
+  if (old !== null && old.rosterKey !== null) {
+    throw new ShorthaulError(
+      'SHORTHAUL_TARGET_UNWRITABLE',
+      `Cannot make a roster: the branch of "${path}" has one already, expected none`,
+      { details: { path } },
+    )
+  }
+  const admin = await ensureAdminSeed(join(dirname(path), ADMIN_FILE_NAME))
+  const rosterKey = crypto.keyPair(admin.seed).publicKey
+  const made = old === null ? await createSecret(path, rosterKey) : await addRosterKey(old, rosterKey)
+  const fingerprint = fingerprintOf(made)
+  output.json({ event: 'branch-init', path, fingerprint, adminFile: admin.path })
+  const { branch } = loaded.config
+  const isConfigured = branch.secretFile === path && branch.adminFile === admin.path
+  output.text(
+    [
+      old === null ? `Wrote the branch secret to ${path}` : `The branch of ${path} goes by a roster from now`,
+      `Wrote the administrator's key to ${admin.path}`,
+      `Fingerprint: ${fingerprint}`,
+      '',
+      'What to do next:',
+      ...(isConfigured
+        ? ['  1. The configuration of this machine names both already.']
+        : [
+            '  1. Name both in the configuration of this machine, and of no other:',
+            '       branch:',
+            `         secretFile: ${path}`,
+            `         adminFile: ${admin.path}`,
+          ]),
+      '  2. Restart the agent here. It is the first on the roster.',
+      '  3. For each other machine: `shorthaul branch invite NAME` here, and `shorthaul branch join CODE` there.',
+      ...(old === null
+        ? []
+        : ['     Those that have the secret already are let in again only by that, or `shorthaul branch admit`.']),
+      `  4. Keep a copy of ${admin.path} in a safe place: without it nobody can be invited or shut out.`,
+    ].join('\n'),
+  )
+}
+
+/** Where the secret of the branch is, or would be made. */
+export function defaultSecretPath({ config, file }: LoadedConfig): string {
   if (config.branch.secretFile !== null) return config.branch.secretFile
   if (file !== null) return join(dirname(file), FILE_NAME)
   const { homeDir, isRoot } = currentUser()
@@ -112,6 +169,7 @@ export async function showVerb(options: GlobalOptions): Promise<void> {
     previousFingerprint: previous?.fingerprint ?? null,
     previousValidUntil: previous?.validUntil ?? null,
     key,
+    hasSignedRoster: found.secret === null ? null : found.secret.rosterKey !== null,
     rosterSize: roster?.length ?? null,
     isOnRoster,
   })
@@ -124,7 +182,12 @@ export async function showVerb(options: GlobalOptions): Promise<void> {
       ['fingerprint', fingerprint ?? 'none yet: the secret is made when an agent starts'],
       ...(previous === null ? [] : [['before', `${previous.fingerprint}, good until ${previous.validUntil}`] as const]),
       ['agent key', key ?? 'none yet: it is made when an agent starts'],
-      ['roster', formatRoster(roster, isOnRoster)],
+      ...(found.secret?.rosterKey
+        ? [['roster', 'signed by the administrator; `shorthaul branch members` lists it'] as const]
+        : []),
+      ...(roster !== null || !found.secret?.rosterKey
+        ? [[found.secret?.rosterKey ? 'and here' : 'roster', formatRoster(roster, isOnRoster)] as const]
+        : []),
     ]),
   )
   if (found.secret?.warning) output.remark(`shorthaul: ${found.secret.warning}`)

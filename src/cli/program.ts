@@ -6,6 +6,7 @@ import { Command } from 'commander'
 import { PRIORITIES } from '../throttle/priority.ts'
 import { AGENT_VERSION } from '../version.ts'
 import type { InitOptions, RotateOptions } from './branch.ts'
+import type { InviteOptions, JoinOptions } from './branch-roster.ts'
 import type { ShowOptions } from './config.ts'
 import type { GlobalOptions } from './context.ts'
 import type { DoctorOptions } from './doctor.ts'
@@ -215,6 +216,7 @@ function addBranch(program: Command): void {
     .command('init')
     .description('Make a new branch secret; never replaces a file')
     .option('--out <file>', 'where to; default: branch.secretFile, else branch.secret beside the configuration file')
+    .option('--roster', "go by a roster: make the administrator's key too; a branch that has none gets one")
     .action(async (_options: unknown, command: Command) => {
       const { initVerb } = await import('./branch.ts')
       await initVerb(command.optsWithGlobals<InitOptions>())
@@ -233,6 +235,52 @@ function addBranch(program: Command): void {
     .action(async (_options: unknown, command: Command) => {
       const { showVerb } = await import('./branch.ts')
       await showVerb(command.optsWithGlobals<GlobalOptions>())
+    })
+  addRoster(branch)
+}
+
+function addRoster(branch: Command): void {
+  branch
+    .command('invite')
+    .description("Make a code that lets one machine into a branch with a roster; where the administrator's key is")
+    .argument('<name>', 'what to call the machine')
+    .option('--expires <duration>', 'how long the code is good: 1m to 90d', '7d')
+    .action(async (name: string, _options: unknown, command: Command) => {
+      const { inviteVerb } = await import('./branch-roster.ts')
+      await inviteVerb(name, command.optsWithGlobals<InviteOptions>())
+    })
+  branch
+    .command('join')
+    .description('Take an invitation: write the secret of the branch on this machine')
+    .argument('<code>', 'what `branch invite` printed; - reads it from the standard input')
+    .option('--out <file>', 'where to; default: as `branch init`')
+    .action(async (code: string, _options: unknown, command: Command) => {
+      const { joinVerb } = await import('./branch-roster.ts')
+      await joinVerb(code, command.optsWithGlobals<JoinOptions>())
+    })
+  branch
+    .command('members')
+    .description('List who is on the roster, and who is invited')
+    .action(async (_options: unknown, command: Command) => {
+      const { membersVerb } = await import('./branch-roster.ts')
+      await membersVerb(command.optsWithGlobals<GlobalOptions>())
+    })
+  branch
+    .command('admit')
+    .description("Put an agent on the roster whose key is known; where the administrator's key is")
+    .argument('<key>', 'as `branch show` has it on that machine')
+    .argument('<name>', 'what to call the machine')
+    .action(async (key: string, name: string, _options: unknown, command: Command) => {
+      const { admitVerb } = await import('./branch-roster.ts')
+      await admitVerb(key, name, command.optsWithGlobals<GlobalOptions>())
+    })
+  branch
+    .command('revoke')
+    .description("Take a machine off the roster, or an invitation back; where the administrator's key is")
+    .argument('<who>', 'its name, its key, or the first digits of its key')
+    .action(async (who: string, _options: unknown, command: Command) => {
+      const { revokeVerb } = await import('./branch-roster.ts')
+      await revokeVerb(who, command.optsWithGlobals<GlobalOptions>())
     })
 }
 

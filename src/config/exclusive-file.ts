@@ -65,6 +65,24 @@ export async function replaceDurably(path: string, content: Uint8Array, what: st
   }
 }
 
+/**
+ * Writes `content` to `path`, whether something is there or not: mode 0600, durable when it returns. Missing directories
+ * are made, mode 0700. For the small files of an agent's own state.
+ * @throws the system's error
+ */
+export async function putDurably(path: string, content: Uint8Array): Promise<void> {
+  const dir = dirname(path)
+  const temporary = join(dir, `.${basename(path)}.${secretBytes(8).toString('hex')}`)
+  try {
+    await mkdir(dir, { recursive: true, mode: 0o700 })
+    await writeDurably(temporary, content)
+    await rename(temporary, path)
+    await syncDirectory(dir)
+  } finally {
+    await rm(temporary, { force: true }).catch(() => {}) // the first error is the one to tell
+  }
+}
+
 async function writeDurably(
   path: string,
   content: Uint8Array,

@@ -72,6 +72,12 @@ export const KEYS = {
         'nobody else. `shorthaul branch init` makes one. null: a per-user secret is made in the data directory, ' +
         'so that agents of other users and machines are strangers.',
     }),
+    adminFile: key(nullable(path), {
+      default: null,
+      why:
+        'The key of the administrator, on one machine of a branch with a signed roster: its agent invites, admits and ' +
+        'revokes. `shorthaul branch init --roster` makes it, beside the secret.',
+    }),
     roster: key(
       nullable(
         list({
@@ -84,8 +90,8 @@ export const KEYS = {
       {
         default: null,
         why:
-          'The agents that may belong to the branch, besides knowing its secret. null: all who know the secret. ' +
-          'An empty list admits nobody.',
+          'The agents that may belong to the branch, besides knowing its secret: a list that is kept by hand on each ' +
+          'machine, beside or instead of the signed roster (docs/roster.md). null: all. An empty list admits nobody.',
       },
     ),
   },

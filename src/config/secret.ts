@@ -48,10 +48,44 @@ function invalidSecret(path: string, found: string): ShorthaulError {
 
 /**
  * Makes a new branch secret: 32 random bytes in base64 and a newline, mode 0600, durable. Never replaces a file.
+ * @param rosterKey public key of the administrator when the branch has a roster
  * @throws SHORTHAUL_TARGET_UNWRITABLE also when the file exists, SHORTHAUL_DISK_FULL
  */
-export async function createSecret(path: string): Promise<BranchSecret> {
-  const secrets = { secret: secretBytes(SECRET_BYTES), previous: null, wireKey: null }
+export async function createSecret(path: string, rosterKey: Buffer | null = null): Promise<BranchSecret> {
+  return writeNew(path, {
+    secret: secretBytes(SECRET_BYTES),
+    previous: null,
+    wireKey: null,
+    rosterKey,
+    inviteSeed: null,
+  })
+}
+
+/**
+ * The secrets of a branch that invited this machine, in a new file or in the place of one of the same branch.
+ * @throws SHORTHAUL_TARGET_UNWRITABLE also when the file is another branch's, SHORTHAUL_SECRET_INVALID,
+ *   SHORTHAUL_DISK_FULL
+ */
+export async function writeJoined(path: string, secrets: BranchSecrets): Promise<BranchSecret> {
+  if ((await read(path, 'SHORTHAUL_SECRET_INVALID', 'the branch secret')) === null) return writeNew(path, secrets)
+  const old = await readSecret(path)
+  if (!old.secret.equals(secrets.secret)) {
+    throw new ShorthaulError(
+      'SHORTHAUL_TARGET_UNWRITABLE',
+      `Cannot join: "${path}" holds the secret of another branch, expected none or that of the one that invites; ` +
+        'remove it to leave that branch, or name another with --out',
+      { details: { path } },
+    )
+  }
+  return replace(path, secrets)
+}
+
+/** The branch of the file has a roster from now; its secret stays. @throws SHORTHAUL_TARGET_UNWRITABLE, SHORTHAUL_DISK_FULL */
+export async function addRosterKey(old: BranchSecret, rosterKey: Buffer): Promise<BranchSecret> {
+  return replace(old.path, { ...old, rosterKey, inviteSeed: null })
+}
+
+async function writeNew(path: string, secrets: BranchSecrets): Promise<BranchSecret> {
   if (await createExclusive(path, Buffer.from(formatSecretFile(secrets)), 'the branch secret')) {
     return { ...secrets, path, warning: null }
   }
@@ -60,6 +94,11 @@ export async function createSecret(path: string): Promise<BranchSecret> {
     `Cannot create the branch secret "${path}": the file exists, expected none`,
     { details: { path } },
   )
+}
+
+async function replace(path: string, secrets: BranchSecrets): Promise<BranchSecret> {
+  await replaceDurably(path, Buffer.from(formatSecretFile(secrets)), 'the branch secret')
+  return { ...secrets, path, warning: null }
 }
 
 /**
@@ -85,13 +124,13 @@ export async function rotateSecret(
       { details: { path } },
     )
   }
-  const secrets: BranchSecrets = {
+  return replace(path, {
     secret: secretBytes(SECRET_BYTES),
     previous: windowMs > 0 ? { secret: old.secret, validUntilMs: nowMs + windowMs } : null,
     wireKey,
-  }
-  await replaceDurably(path, Buffer.from(formatSecretFile(secrets)), 'the branch secret')
-  return { ...secrets, path, warning: null }
+    rosterKey: old.rosterKey,
+    inviteSeed: null, // the file is copied to other machines
+  })
 }
 
 /**
@@ -130,6 +169,32 @@ export async function ensureIdentitySeed(dataDir: string): Promise<IdentitySeed>
   }
   return { seed: file.content, path, warning: exposure(file, path) }
 }
+
+/**
+ * The seed of the administrator's key, made when missing: one line of base64, as the secret has it. Whoever has it says
+ * who belongs to the branch.
+ * @throws SHORTHAUL_SECRET_INVALID, SHORTHAUL_TARGET_UNWRITABLE, SHORTHAUL_DISK_FULL
+ */
+export async function ensureAdminSeed(path: string): Promise<IdentitySeed> {
+  const line = Buffer.from(`${secretBytes(SECRET_BYTES).toString('base64')}\n`)
+  await createExclusive(path, line, ADMIN_KEY)
+  return readAdminSeed(path)
+}
+
+/** @throws SHORTHAUL_SECRET_INVALID */
+export async function readAdminSeed(path: string): Promise<IdentitySeed> {
+  const file = await read(path, 'SHORTHAUL_SECRET_INVALID', ADMIN_KEY)
+  const secrets = file === null ? null : parseSecretFile(file.content.toString('latin1'))
+  if (file === null || secrets === null) {
+    const found = file === null ? 'no such file' : `${file.content.byteLength} bytes that are not 32 bytes in base64`
+    throw new ShorthaulError('SHORTHAUL_SECRET_INVALID', `Cannot read ${ADMIN_KEY} "${path}": ${found}`, {
+      details: { path },
+    })
+  }
+  return { seed: secrets.secret, path, warning: exposure(file, path) }
+}
+
+const ADMIN_KEY = "the administrator's key"
 
 export interface ControlToken {
   /** 32 to 512 characters that stand in a header field as they are. */

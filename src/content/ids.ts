@@ -11,6 +11,8 @@ export type SegmentHash = Id<'SegmentHash'>
 export type ContentRoot = Id<'ContentRoot'>
 /** Ed25519 public key of an agent. */
 export type AgentKey = Id<'AgentKey'>
+/** Ed25519 public key of an invitation to the branch. */
+export type InvitationKey = Id<'InvitationKey'>
 /** Names a resource in this agent's store. Never crosses the wire: peers see ResourceKey. */
 export type ResourceId = Id<'ResourceId'>
 /** Wire name of a URL in one epoch of the branch secret. */

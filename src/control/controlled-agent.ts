@@ -4,6 +4,14 @@ import type { Caller } from '../jobs/jobs.ts'
 import type { JobsApi } from '../jobs/jobs-api.ts'
 import type { Delivery, TransferEvent, TransferRequest, TransferResult } from '../transfer/request.ts'
 
+/** Each throws SHORTHAUL_USAGE when it cannot be done, or not here. */
+export interface BranchControl {
+  view(): unknown
+  invite(name: string, validMs: number): { readonly code: string; readonly validUntilMs: number }
+  admit(key: AgentKey, name: string): void
+  revoke(who: string): { readonly kind: string; readonly name: string; readonly key: string }
+}
+
 export interface ControlledAgent {
   fetch(
     request: TransferRequest,
@@ -23,6 +31,8 @@ export interface ControlledAgent {
   /** Members whose word counts for nothing. */
   quarantine(): readonly unknown[]
   liftQuarantine(key: AgentKey): number
+  /** Who belongs to the branch. */
+  readonly branch: BranchControl
   /** The user whose agent this is. */
   readonly user: Caller
   /** @throws SHORTHAUL_USAGE when it carries out no jobs */

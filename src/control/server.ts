@@ -11,6 +11,7 @@ import type { Logger } from 'pino'
 import { systemClock } from '../clock.ts'
 import { isShorthaulError, ShorthaulError } from '../errors.ts'
 import { agentRoutes } from './agent-routes.ts'
+import { BRANCH_ROUTES } from './branch-routes.ts'
 import type { ControlledAgent } from './controlled-agent.ts'
 import {
   askerOnOwnSocket,
@@ -54,6 +55,7 @@ export class ControlServer {
     const fetches = new Fetches({ log: this.#log, stop: this.#stop.signal })
     const routes: readonly Route[] = [
       ...agentRoutes(fetches),
+      ...BRANCH_ROUTES,
       ...JOB_ROUTES,
       ...SESSION_ROUTES,
       openApiRoute(() => routes),

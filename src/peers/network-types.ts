@@ -1,5 +1,7 @@
 /** What Network takes and shows. No code. */
+
 import type { AgentKey } from '../content/ids.ts'
+import type { Standing } from './roster-book.ts'
 
 export interface NetworkOptions {
   /** Name or IPv4 of the interface; null: the first that is neither loopback, container nor tunnel. */
@@ -92,6 +94,8 @@ export interface Diagnosis {
   readonly dhtPort: number
   readonly beacon: BeaconDiagnosis
   readonly dhtNodes: number
+  /** Where this agent stands with the roster of the branch. */
+  readonly standing: Standing
   /** Sessions, proved or not. */
   readonly connections: number
   readonly peers: number

@@ -23,6 +23,8 @@ import type { Diagnosis, NetworkOptions, Peer } from './network-types.ts'
 import { describePeer } from './peer-snapshot.ts'
 import { PeerTable } from './peer-table.ts'
 import { Reception } from './reception.ts'
+import type { RosterBook } from './roster-book.ts'
+import { RosterTalk } from './roster-talk.ts'
 import type { Session, SessionEnd } from './session.ts'
 import { parseStaticPeers } from './static-peers.ts'
 import { encodeFrame, type HelloMessage, PROTOCOL_VERSION } from './wire.ts'
@@ -43,6 +45,8 @@ export interface NetworkComponents {
   readonly log: Logger
   readonly keyPair: KeyPair
   readonly keys: BranchKeys
+  /** Not owned. Without it whoever has the secret belongs to the branch. */
+  readonly rosterBook?: RosterBook
   /** Replaced in tests only. */
   readonly interfaces?: typeof networkInterfaces
 }
@@ -68,6 +72,8 @@ export class Network {
   /** How many secrets were in force at the last look. */
   #secretCount: number
   #beaconSequence = 0
+  #isRosterEnforced = false
+  #unlisten: readonly (() => void)[] = []
   #loops: Promise<unknown> = Promise.resolve()
 
   private constructor(components: NetworkComponents, options: NetworkOptions, chosen: NetworkInterface) {
@@ -86,12 +92,22 @@ export class Network {
       {
         proofKeys: () => this.#secrets().map(({ proofKey }) => proofKey),
         roster: options.roster === null ? null : new Set(options.roster),
+        signedRoster: new RosterTalk(components.rosterBook ?? null),
         hello: (session) => this.#hello(session),
         onOpen: (session) => this.#onOpen(session),
         onMessage: (session, message) => this.#events.emit('message', this.#peer(session), message),
         onClosed: (session, end) => this.#onClosed(session, end),
       },
     )
+    const book = components.rosterBook
+    if (book === undefined) return
+    this.#isRosterEnforced = book.isEnforced
+    this.#unlisten = [
+      book.on('roster', () => this.#onRoster(book)),
+      book.on('acceptance', (acceptance) => {
+        if (!book.isMember(acceptance.agent)) this.#sendToAll(encodeFrame({ type: 'acceptance', acceptance }))
+      }),
+    ]
   }
 
   /**
@@ -146,8 +162,7 @@ export class Network {
 
   /** Sends to every peer, encoding once. @returns how many took it */
   broadcast(message: Message): number {
-    const encoded = encodeFrame(message)
-    return this.#table.keys().filter((key) => this.#table.session(key)?.send(encoded) === true).length
+    return this.#sendToAll(encodeFrame(message))
   }
 
   /**
@@ -197,6 +212,7 @@ export class Network {
         dhtNodes: 0,
         beacon: { enabled: false, sent: 0, heard: 0, strangers: 0, lastHeardMsAgo: null, heardOwn: false },
       }),
+      standing: this.#components.rosterBook?.standing ?? 'no-roster',
       connections: this.#reception.sessionCount,
       peers: this.#table.size,
       unknownMessages: this.#reception.unknownCount,
@@ -208,6 +224,7 @@ export class Network {
   async close(): Promise<void> {
     if (this.#stop.signal.aborted) return
     this.#stop.abort()
+    for (const stop of this.#unlisten) stop()
     this.#events.clear()
     await this.#loops
     this.#reception.closeAll('closing')
@@ -264,12 +281,30 @@ export class Network {
     return this.#table.keys().some((key) => this.#table.sessions(key).some(test))
   }
 
+  #sendToAll(encoded: Uint8Array): number {
+    return this.#table.keys().filter((key) => this.#table.session(key)?.send(encoded) === true).length
+  }
+
+  #onRoster(book: RosterBook): void {
+    if (book.isEnforced !== this.#isRosterEnforced) {
+      // Every session began under another rule.
+      this.#isRosterEnforced = book.isEnforced
+      this.#reception.closeAll('roster')
+      this.#link?.refresh()
+      return
+    }
+    // Those who were taken off hear it too, before they are shown out: they may tell their owner.
+    if (book.bytes !== null) this.#sendToAll(encodeFrame({ type: 'roster', bytes: book.bytes }))
+    this.#reception.closeUnlisted()
+  }
+
   async #runTicks(): Promise<void> {
     const { clock } = this.#components
     for (;;) {
       const delayMs = this.#inUse.size > 0 ? TICK_IN_USE_MS : TICK_IDLE_MS
       await clock.sleep(delayMs, { signal: this.#stop.signal })
       if (this.#secrets().length !== this.#secretCount) this.#applySecrets()
+      this.#reception.closeUnlisted() // an invitation may have ended
       const nowMs = clock.monotonicMs()
       for (const key of this.#table.keys()) {
         for (const session of [...this.#table.sessions(key)]) {
@@ -354,7 +389,7 @@ export class Network {
     const { lane } = this.#options
     const identity = session.offeredIdentity
     if (lane === null || identity === null) return
-    const hasMisbehaved = end === 'protocol' || end === 'flood' || end === 'not-member'
+    const hasMisbehaved = end === 'protocol' || end === 'flood' || end === 'not-member' || end === 'roster'
     // Whoever knows only a secret that is out of force gets nothing any more, not even what is on its way.
     if (hasMisbehaved || end === 'secret-expired') lane.revoke(session.key)
     else if (lane.endSession !== undefined) lane.endSession(session.key, { identity })

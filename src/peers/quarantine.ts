@@ -8,10 +8,10 @@
  * Invariants: at most MAX_ENTRIES are remembered, the one that ends first is forgotten first; a listener hears of an
  * entry once it counts, and before `impose` returns.
  */
-import { mkdir, open, readFile, rename } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { readFile } from 'node:fs/promises'
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
+import { putDurably } from '../config/exclusive-file.ts'
 import { type AgentKey, parseId } from '../content/ids.ts'
 import { systemCode } from '../errors.ts'
 
@@ -151,7 +151,7 @@ export class Quarantine {
   #save(): void {
     const text = `${JSON.stringify({ format: FORMAT, entries: [...this.#entries.values()] })}\n`
     this.#writing = this.#writing
-      .then(() => replaceFile(this.#options.path, text))
+      .then(() => putDurably(this.#options.path, Buffer.from(text)))
       .catch((err: unknown) => this.#log.error({ err, path: this.#options.path }, 'quarantine not written'))
   }
 }
@@ -159,18 +159,6 @@ export class Quarantine {
 /** Of a machine that runs several agents; tests and the demo do. */
 function isShared(address: string): boolean {
   return address.startsWith('127.')
-}
-
-async function replaceFile(path: string, text: string): Promise<void> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
-  const handle = await open(`${path}.new`, 'w', 0o600)
-  try {
-    await handle.writeFile(text)
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
-  await rename(`${path}.new`, path)
 }
 
 /** @throws when it is not what we write */

@@ -13,6 +13,7 @@ import type { ErrorCode } from '../errors.ts'
 import { Admission, givesWay } from './admission.ts'
 import type { Message } from './messages.ts'
 import type { Rejections } from './network-types.ts'
+import type { RosterTalk } from './roster-talk.ts'
 import { Session, type SessionEnd } from './session.ts'
 import type { HelloMessage } from './wire.ts'
 
@@ -27,7 +28,10 @@ const MAX_COMPLAINTS = 256
 export interface ReceptionOptions {
   /** Of the secrets in force now, newest first. */
   readonly proofKeys: () => readonly Buffer[]
+  /** Of the configuration: others are not even asked for a proof. */
   readonly roster: ReadonlySet<AgentKey> | null
+  /** Of the administrator. */
+  readonly signedRoster: RosterTalk
   readonly hello: (session: Session) => HelloMessage
   readonly onOpen: (session: Session) => void
   readonly onMessage: (session: Session, message: Message) => void
@@ -81,13 +85,14 @@ export class Reception {
       connection.destroy()
       return
     }
-    const { proofKeys, hello, onOpen, onMessage } = this.#options
+    const { proofKeys, signedRoster, hello, onOpen, onMessage } = this.#options
     const session = new Session(
       { clock: this.#clock, connection },
       {
         proofKeys,
         owner: {
           hello,
+          roster: signedRoster,
           onOpen,
           onMessage,
           onUnknown: () => {
@@ -110,6 +115,13 @@ export class Reception {
     const proofKeys = this.#options.proofKeys()
     for (const session of [...this.#sessions]) {
       if (!session.isProvedBy(proofKeys)) session.close('secret-expired')
+    }
+  }
+
+  /** Ends the sessions of those that were taken off the roster, or whose invitation ended. */
+  closeUnlisted(): void {
+    for (const session of [...this.#sessions]) {
+      if (session.isOpen && !this.#options.signedRoster.isListed(session)) session.close('roster')
     }
   }
 
@@ -142,6 +154,14 @@ export class Reception {
         this.#rejected.notMember++
         this.#complain({ ...fields, code: 'SHORTHAUL_PEER_NOT_MEMBER' }, 'not a member of the branch')
         break
+      case 'roster':
+        this.#rejected.roster++
+        this.#complain({ ...fields, code: 'SHORTHAUL_PEER_NOT_MEMBER' }, 'not on the roster of the branch')
+        break
+      case 'no-roster':
+        this.#rejected.roster++
+        this.#complain({ ...fields, code: 'SHORTHAUL_PEER_NOT_MEMBER' }, this.#rosterRemark())
+        break
       case 'protocol':
       case 'flood':
       case 'version':
@@ -165,6 +185,12 @@ export class Reception {
         break
     }
     this.#options.onClosed(session, end)
+  }
+
+  #rosterRemark(): string {
+    return this.#options.signedRoster.head() === null
+      ? 'a neighbour goes by a roster, and this agent was never invited: `shorthaul branch join`'
+      : 'a neighbour knows the secret and of no roster: invite it'
   }
 
   /** Once for each key at a level that is seen; it comes back as long as it lives. */

@@ -3,10 +3,14 @@
  *
  *   proving --their proof is right--> greeting --their hello--> open      any --end--> closed
  *
+ * In a branch with a roster there is a state between: judging. Each end says which roster it has, whoever has the newer
+ * one sends it, and then each looks whether the other is on it: also who was away when somebody was taken off knows it
+ * before it says anything.
+ *
  * Does not know other sessions of the same agent (peer-table.ts), nor what messages mean.
  *
  * Invariants:
- * 1. Our hello, and with it the lane's key, leaves only after we verified the other's proof.
+ * 1. Our hello, and with it the lane's key, leaves only after we verified the other's proof, and found it on the roster.
  * 2. The owner hears onOpen at most once, before any message, and onClosed exactly once, last.
  * 3. Everything received was bounded before: frames by guarded-stream.ts, fields by wire.ts.
  */
@@ -20,11 +24,23 @@ import { GuardedStream } from './guarded-stream.ts'
 import { membershipProofs, PROOFS_BYTES, provedKeys } from './membership.ts'
 import type { Message } from './messages.ts'
 import { Pulse } from './pulse.ts'
-import { decodeFrame, encodeFrame, type Frame, type HelloMessage, NONCE_BYTES, PROTOCOL_VERSION } from './wire.ts'
+import { type Acceptance, compareHeads, type RosterHead } from './roster.ts'
+import type { RosterTalk } from './roster-talk.ts'
+import {
+  decodeFrame,
+  encodeFrame,
+  type Frame,
+  type HelloMessage,
+  NONCE_BYTES,
+  PROTOCOL_VERSION,
+  type RosterFrame,
+} from './wire.ts'
 
 const PROTOCOL = 'shorthaul/1'
 /** From the connection to their hello: strangers hold a slot no longer. */
 const GREETING_DEADLINE_MS = 5000
+/** From the last that we say to whom we show out to the end of the connection. */
+const LEAVE_DEADLINE_MS = 1000
 /** What we let pile up for a peer that does not read, in bytes: 16 messages of the largest kind. */
 const MAX_BACKLOG_BYTES = 4 * 1024 * 1024
 
@@ -32,6 +48,8 @@ export type SessionEnd =
   | 'closed' // by the other end, or the connection broke
   | 'silent' // no sign of life
   | 'not-member'
+  | 'roster' // not on it, or no longer
+  | 'no-roster' // the branch has one, and one of the two ends does not know
   | 'displaced' // unproved, and made room for one from an address that has fewer
   | 'secret-expired' // proved with a secret that is good no longer
   | 'version'
@@ -44,6 +62,8 @@ export type SessionEnd =
 export interface SessionOwner {
   /** Called once their proof is verified: what we tell them. */
   hello(session: Session): HelloMessage
+  /** What to say of the roster, and who is on it. */
+  readonly roster: RosterTalk
   onOpen(session: Session): void
   onMessage(session: Session, message: Message): void
   onUnknown(session: Session): void
@@ -81,10 +101,14 @@ export class Session {
   readonly #stream: GuardedStream
   readonly #channel: Channel<Buffer | null> | null
   readonly #deadline = new AbortController()
+  readonly #gone = new AbortController()
   /** Those of our keys that the other end proved to know. */
   #proved: readonly Buffer[] = []
-  #state: 'proving' | 'greeting' | 'open' | 'closed' = 'proving'
+  #state: 'proving' | 'judging' | 'greeting' | 'open' | 'closed' = 'proving'
   #hello: HelloMessage | null = null
+  #acceptance: Acceptance | null = null
+  /** The newest roster of which we know that the other end has it; null: there is none. */
+  #rosterToldOf: RosterHead | null = null
   #laneIdentity: Buffer | null = null
   #backlogBytes = 0
   #sentCount = 0
@@ -105,9 +129,12 @@ export class Session {
     this.pulse = new Pulse(clock.monotonicMs())
     this.#gate = new FloodGate(clock.monotonicMs())
     connection.on('error', () => {}) // 'close' follows and is handled; without a listener the process would die
-    connection.on('close', () => this.close('closed'))
+    connection.on('close', () => {
+      this.#gone.abort()
+      this.close('closed')
+    })
     this.#stream = new GuardedStream(connection, {
-      isProved: () => this.#state === 'greeting' || this.#state === 'open',
+      isProved: () => this.#state !== 'proving' && this.#state !== 'closed',
       admit: (frameBytes) => {
         const nowMs = clock.monotonicMs()
         this.pulse.heard(nowMs)
@@ -154,6 +181,11 @@ export class Session {
     return this.#hello
   }
 
+  /** What the other end showed to be let in, not being on the roster; null: nothing. */
+  get acceptance(): Acceptance | null {
+    return this.#acceptance
+  }
+
   /** Identity of the lane offer that went out over this session. */
   get offeredIdentity(): Buffer | null {
     return this.#laneIdentity
@@ -187,15 +219,24 @@ export class Session {
     this.#write(encodeFrame({ type: 'ping', nonce }))
   }
 
-  /** Idempotent. The connection is destroyed at once; nothing is sent after. */
+  /** Idempotent. The connection is destroyed at once, or within a second; nothing is sent after. */
   close(end: SessionEnd, detail?: string): void {
     if (this.#state === 'closed') return
     this.#state = 'closed'
     this.#deadline.abort()
-    const code = end === 'not-member' ? 'SHORTHAUL_PEER_NOT_MEMBER' : 'SHORTHAUL_PEER_PROTOCOL'
-    const isFault = end === 'not-member' || end === 'protocol' || end === 'flood' || end === 'version'
-    this.#stream.destroy(isFault ? new ShorthaulError(code, `Session ended: ${detail ?? end}`) : undefined)
+    const code = end === 'not-member' || end === 'roster' ? 'SHORTHAUL_PEER_NOT_MEMBER' : 'SHORTHAUL_PEER_PROTOCOL'
+    const isFault =
+      end === 'not-member' || end === 'roster' || end === 'protocol' || end === 'flood' || end === 'version'
+    if (end === 'roster') this.#leaveInOrder()
+    else this.#stream.destroy(isFault ? new ShorthaulError(code, `Session ended: ${detail ?? end}`) : undefined)
     this.#owner.onClosed(this, end, detail)
+  }
+
+  /** Whoever is shown out hears of the roster before: it may be the administrator's agent, with an old one. */
+  #leaveInOrder(): void {
+    this.#stream.end()
+    const destroy = () => this.#stream.destroy()
+    this.#clock.sleep(LEAVE_DEADLINE_MS, { signal: this.#gone.signal }).then(destroy, destroy)
   }
 
   #write(encoded: Uint8Array): boolean {
@@ -217,10 +258,56 @@ export class Session {
       this.close('not-member', 'wrong proof')
       return
     }
+    const roster = this.#owner.roster.head()
+    if (roster === null) {
+      this.#greet()
+      return
+    }
+    this.#state = 'judging'
+    this.#write(encodeFrame(roster))
+  }
+
+  #greet(): void {
     this.#state = 'greeting'
     const hello = this.#owner.hello(this)
     this.#laneIdentity = hello.lane?.identity ?? null
     this.#write(encodeFrame(hello))
+  }
+
+  /** @throws SHORTHAUL_PEER_PROTOCOL */
+  #onRosterFrame(frame: RosterFrame): void {
+    const { roster } = this.#owner
+    const own = roster.head()
+    if (own === null) {
+      this.close('no-roster')
+      return
+    }
+    if (this.#state === 'proving' || (frame.type === 'roster-head' && this.#state !== 'judging')) {
+      this.close('protocol', `unexpected ${frame.type}`)
+      return
+    }
+    roster.onFrame(this, frame)
+    if (frame.type === 'roster') this.#judge()
+    if (frame.type !== 'roster-head') return
+    this.#acceptance = frame.acceptance
+    this.#rosterToldOf = frame.head
+    this.#tellRoster()
+    // If theirs is the newer one it follows, and is what they are judged by.
+    if (compareHeads(frame.head, own.head) <= 0) this.#judge()
+  }
+
+  #tellRoster(): void {
+    const { roster } = this.#owner
+    const newer = this.#rosterToldOf === null ? null : roster.rosterFor(this.#rosterToldOf)
+    if (newer === null) return
+    this.#rosterToldOf = roster.head()?.head ?? null
+    this.#write(encodeFrame(newer))
+  }
+
+  #judge(): void {
+    if (this.#state !== 'judging') return
+    if (this.#owner.roster.isListed(this)) this.#greet()
+    else this.close('roster')
   }
 
   #onFrame(bytes: Uint8Array): void {
@@ -247,6 +334,11 @@ export class Session {
       case 'pong':
         this.pulse.ponged(frame.nonce.toString('hex'), this.#clock.monotonicMs())
         return
+      case 'roster-head':
+      case 'roster':
+      case 'acceptance':
+        this.#onRosterFrame(frame)
+        return
       default:
         if (this.isOpen) this.#owner.onMessage(this, frame)
         else this.close('protocol', `${frame.type} before hello`)
@@ -254,6 +346,10 @@ export class Session {
   }
 
   #onHello(hello: HelloMessage): void {
+    if (this.#state === 'judging') {
+      this.close('no-roster')
+      return
+    }
     if (this.#state !== 'greeting') {
       this.close('protocol', 'unexpected hello')
       return
@@ -262,11 +358,16 @@ export class Session {
       this.close('version', `protocol version ${hello.protocolVersion}`)
       return
     }
+    if (!this.#owner.roster.isListed(this)) {
+      this.close('roster')
+      return
+    }
     this.#hello = hello
     this.#state = 'open'
     this.#deadline.abort()
     this.#openedAtMs = this.#clock.monotonicMs()
     this.ping()
+    this.#tellRoster() // from here on the owner tells, of what comes; this is what came since we judged
     this.#owner.onOpen(this)
   }
 }

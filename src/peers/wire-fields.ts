@@ -9,6 +9,7 @@ import {
 import {
   type AgentKey,
   ID_BYTES,
+  type InvitationKey,
   idBytes,
   idFromBytes,
   type LocationKey,
@@ -22,6 +23,7 @@ import { type FrameReader, type FrameWriter, protocolError } from './frame-bytes
 import { MAX_RANGES, MAX_STATEMENTS, MAX_VALIDATOR_BYTES } from './messages.ts'
 
 interface Ids {
+  invitation: InvitationKey
   location: LocationKey
   resource: ResourceKey
   agent: AgentKey

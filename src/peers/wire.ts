@@ -5,6 +5,9 @@
  *
  *   0  hello             version u16 | instance 8 | bootstrap port u16 | agent version u8+n | host name u8+n | lane? u8 [port u16 | identity u8+n | psk 32]
  *   1  ping, 2 pong      nonce 8
+ *   3  roster-head       sequence u64 | mark 8 | acceptance? u8 [invitation | agent | signature 64]
+ *   4  roster            as roster.ts says, to the end
+ *   5  acceptance        invitation | agent | signature 64
  *   16 interest          flags u8 (1 location, 2 resource, 4 wanted) | location? | resource?
  *   17 known             location | known? u8 [resource | identification]
  *   18 have              resource | ranges | statements
@@ -23,11 +26,12 @@
  * Tags that we do not know are left to the caller to count and ignore, so that a later version may add some; a known
  * tag with anything unexpected in it is refused.
  */
-import { idBytes } from '../content/ids.ts'
+import { ID_BYTES, idBytes } from '../content/ids.ts'
 import { MAX_SEGMENT_COUNT, SEGMENT_BYTES } from '../content/segmentation.ts'
 import { assertNever } from '../errors.ts'
 import { FrameReader, FrameWriter, protocolError } from './frame-bytes.ts'
 import { MAX_MESSAGE_BYTES, type Message } from './messages.ts'
+import { type Acceptance, MARK_BYTES, type RosterHead, SIGNATURE_BYTES } from './roster.ts'
 import {
   identificationLength,
   rangesLength,
@@ -53,6 +57,7 @@ export const MAX_HOST_NAME_BYTES = 64
 export const MAX_AGENT_VERSION_BYTES = 32
 export const MAX_LANE_IDENTITY_BYTES = 64
 export const LANE_PSK_BYTES = 32
+const ACCEPTANCE_BYTES = 2 * ID_BYTES + SIGNATURE_BYTES
 
 /** The session's own messages; its owner never sees them. */
 export interface HelloMessage {
@@ -73,18 +78,42 @@ export interface PingMessage {
   readonly nonce: Buffer
 }
 
+/** "This is the newest roster that I know, and this is why I belong to the branch when I am not on it." Before the hello. */
+export interface RosterHeadMessage {
+  readonly type: 'roster-head'
+  readonly head: RosterHead
+  readonly acceptance: Acceptance | null
+}
+
+/** "This is a newer one than yours." Not looked at by this module. */
+export interface RosterMessage {
+  readonly type: 'roster'
+  readonly bytes: Buffer
+}
+
+/** "This agent accepted this invitation." Passed on to all, so that the administrator's agent hears of it. */
+export interface AcceptanceMessage {
+  readonly type: 'acceptance'
+  readonly acceptance: Acceptance
+}
+
 /** A tag of a later version. */
 export interface UnknownMessage {
   readonly type: 'unknown'
   readonly tag: number
 }
 
-export type Frame = Message | HelloMessage | PingMessage
+export type RosterFrame = RosterHeadMessage | RosterMessage | AcceptanceMessage
+
+export type Frame = Message | HelloMessage | PingMessage | RosterFrame
 
 const TAG = {
   hello: 0,
   ping: 1,
   pong: 2,
+  'roster-head': 3,
+  roster: 4,
+  acceptance: 5,
   interest: 16,
   known: 17,
   have: 18,
@@ -116,6 +145,12 @@ export function encodedLength(frame: Frame): number {
     case 'ping':
     case 'pong':
       return 1 + NONCE_BYTES
+    case 'roster-head':
+      return 1 + 8 + MARK_BYTES + 1 + (frame.acceptance === null ? 0 : ACCEPTANCE_BYTES)
+    case 'roster':
+      return 1 + frame.bytes.byteLength
+    case 'acceptance':
+      return 1 + ACCEPTANCE_BYTES
     case 'interest':
       return 2 + (frame.location === null ? 0 : 32) + (frame.resource === null ? 0 : 32)
     case 'known':
@@ -153,6 +188,19 @@ export function encodeFrame(frame: Frame): Buffer {
     case 'ping':
     case 'pong':
       writer.bytes(frame.nonce)
+      break
+    case 'roster-head':
+      writer
+        .u53(frame.head.sequence)
+        .bytes(frame.head.mark)
+        .flag(frame.acceptance !== null)
+      if (frame.acceptance !== null) writeAcceptance(writer, frame.acceptance)
+      break
+    case 'roster':
+      writer.bytes(frame.bytes)
+      break
+    case 'acceptance':
+      writeAcceptance(writer, frame.acceptance)
       break
     case 'interest':
       writer.u8(
@@ -227,6 +275,14 @@ function readBody(tag: number, reader: FrameReader): Frame | null {
       return { type: 'ping', nonce: reader.bytes(NONCE_BYTES) }
     case TAG.pong:
       return { type: 'pong', nonce: reader.bytes(NONCE_BYTES) }
+    case TAG['roster-head']: {
+      const head = { sequence: reader.u53(), mark: reader.bytes(MARK_BYTES) }
+      return { type: 'roster-head', head, acceptance: reader.flag() ? readAcceptance(reader) : null }
+    }
+    case TAG.roster:
+      return { type: 'roster', bytes: reader.bytes(reader.remainingBytes) }
+    case TAG.acceptance:
+      return { type: 'acceptance', acceptance: readAcceptance(reader) }
     case TAG.interest:
       return readInterest(reader)
     case TAG.known: {
@@ -269,6 +325,18 @@ function readIndex(reader: FrameReader): number {
   const index = reader.u32()
   if (index >= MAX_SEGMENT_COUNT) throw protocolError(`position ${index} is out of range`)
   return index
+}
+
+function readAcceptance(reader: FrameReader): Acceptance {
+  return {
+    invitation: readId<'invitation'>(reader),
+    agent: readId<'agent'>(reader),
+    signature: reader.bytes(SIGNATURE_BYTES),
+  }
+}
+
+function writeAcceptance(writer: FrameWriter, { invitation, agent, signature }: Acceptance): void {
+  writer.bytes(idBytes(invitation)).bytes(idBytes(agent)).bytes(signature)
 }
 
 function readAccusation(reader: FrameReader): Message {

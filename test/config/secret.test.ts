@@ -36,7 +36,15 @@ await t.test('a created secret is 32 bytes in base64, private, and reads back', 
     t.equal(statSync(path).mode & 0o777, 0o600)
     t.equal(statSync(join(path, '..')).mode & 0o777, 0o700)
   }
-  t.same(await readSecret(path), { secret, previous: null, wireKey: null, path, warning: null })
+  t.same(await readSecret(path), {
+    secret,
+    previous: null,
+    wireKey: null,
+    rosterKey: null,
+    inviteSeed: null,
+    path,
+    warning: null,
+  })
   t.same(readdirSync(join(path, '..')), ['branch.secret'], 'nothing else is left behind')
 })
 
@@ -99,24 +107,30 @@ await t.test('what is not exactly 32 bytes in base64 is refused, and never quote
   }
 })
 
+const NO_ROSTER = { rosterKey: null, inviteSeed: null }
+
 await t.test('a file of a rotation reads back as it was written, and nothing else is taken for one', async (t) => {
   const [secret, old, wireKey] = [Buffer.alloc(32, 1), Buffer.alloc(32, 2), Buffer.alloc(32, 3)]
   const previous = { secret: old, validUntilMs: Date.UTC(2026, 11, 3, 9) }
   for (const file of [
-    { secret, previous: null, wireKey: null },
-    { secret, previous, wireKey },
-    { secret, previous, wireKey: null },
-    { secret, previous: null, wireKey },
+    { ...NO_ROSTER, secret, previous: null, wireKey: null },
+    { ...NO_ROSTER, secret, previous, wireKey },
+    { ...NO_ROSTER, secret, previous, wireKey: null },
+    { ...NO_ROSTER, secret, previous: null, wireKey },
+    { secret, previous, wireKey, rosterKey: Buffer.alloc(32, 4), inviteSeed: Buffer.alloc(32, 5) },
+    { secret, previous: null, wireKey: null, rosterKey: Buffer.alloc(32, 4), inviteSeed: null },
   ]) {
     t.same(parseSecretFile(formatSecretFile(file)), file)
   }
-  const [first, before, wire] = formatSecretFile({ secret, previous, wireKey }).split('\n') as [string, string, string]
+  const text = formatSecretFile({ ...NO_ROSTER, secret, previous, wireKey })
+  const [first, before, wire] = text.split('\n') as [string, string, string]
   t.ok(parseSecretFile([first, wire, before].join('\n')), 'in any order')
   const bad: Record<string, string[]> = {
     'a later version': [first, before.replace('/1', '/2')],
     'a kind that is not known': [first, `next/1 ${old.toString('base64')}`],
     'a line twice': [first, wire, wire],
-    'too many lines': [first, before, wire, ''.padEnd(1), wire],
+    'too many lines': [first, before, wire, wire.replace('wire', 'roster'), wire.replace('wire', 'invite'), wire],
+    'an instant where none belongs': [first, wire.replace('wire', 'roster').concat(' 2026-12-03T09:00:00.000Z')],
     'no instant': [first, before.split(' ').slice(0, 2).join(' ')],
     'an instant of another form': [first, before.replace('.000Z', 'Z')],
     'an instant that is none': [first, before.replace('-03T', '-41T')],

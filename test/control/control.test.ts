@@ -51,6 +51,12 @@ class FakeAgent implements ControlledAgent {
     return 1
   }
 
+  readonly branch = {
+    view: () => ({ isEnforced: true }),
+    invite: (name: string, validMs: number) => ({ code: `${name} ${validMs}`, validUntilMs: validMs }),
+    admit: (key: string, name: string) => void this.changed.push(`${key} ${name}`),
+    revoke: (who: string) => ({ kind: 'member', name: who, key: '' }),
+  }
   status = async () => ({ dataDir: '/data' })
   diagnoseNetwork = () => null
   refreshNetwork = () => {}

@@ -3,6 +3,7 @@ import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { z } from 'zod'
 import { agentRoutes } from '../../src/control/agent-routes.ts'
+import { BRANCH_ROUTES } from '../../src/control/branch-routes.ts'
 import { Fetches } from '../../src/control/fetches.ts'
 import { PROBLEM } from '../../src/control/job-answers.ts'
 import { JOB_ROUTES } from '../../src/control/job-routes.ts'
@@ -34,7 +35,11 @@ await t.test('every route is in the document, with what goes in and what comes o
   const document = body as Document
   t.equal(document.openapi, '3.1.0')
   const stop = new AbortController().signal
-  const routes = [...agentRoutes(new Fetches({ log: pino({ level: 'silent' }), stop })), ...JOB_ROUTES]
+  const routes = [
+    ...agentRoutes(new Fetches({ log: pino({ level: 'silent' }), stop })),
+    ...BRANCH_ROUTES,
+    ...JOB_ROUTES,
+  ]
   const ids = new Set<string>()
   for (const { method, path, query, body: sent, answer } of routes) {
     const operation = document.paths[path]?.[method.toLowerCase()]

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { testTarget } from './fuzz-test.ts'
 import { beaconBookTarget, beaconTarget } from './targets/beacon.ts'
+import { inviteCodeTarget, rosterTarget } from './targets/roster.ts'
 import { sessionTarget } from './targets/session.ts'
 import { wireTarget } from './targets/wire.ts'
 
@@ -15,3 +16,7 @@ await t.test('a message of a session is refused, or the only reading of its byte
 await t.test('a session ends once and in order, whatever comes before and after the proof', (t) =>
   testTarget(t, sessionTarget),
 )
+
+await t.test('a roster is one that the administrator signed, and reads in one way', (t) => testTarget(t, rosterTarget))
+
+await t.test('a code of an invitation is whole, or none', (t) => testTarget(t, inviteCodeTarget))

@@ -8,6 +8,7 @@ import { membershipProof, membershipProofs } from '../../src/peers/membership.ts
 import type { Message } from '../../src/peers/messages.ts'
 import { PeerTable } from '../../src/peers/peer-table.ts'
 import { Reception } from '../../src/peers/reception.ts'
+import { RosterTalk } from '../../src/peers/roster-talk.ts'
 import type { Session } from '../../src/peers/session.ts'
 import { encodeFrame, type HelloMessage } from '../../src/peers/wire.ts'
 import { silent } from './branch-fixture.ts'
@@ -43,6 +44,7 @@ function agent(
     {
       proofKeys: options.proofKeys ?? (() => [options.proofKey ?? PROOF_KEY]),
       roster: options.roster ?? null,
+      signedRoster: new RosterTalk(null),
       hello: () => {
         events.push('hello')
         return hello()

@@ -8,12 +8,13 @@ import {
   MAX_TOLD_RANGES,
   MAX_TOLD_STATES,
 } from '../../src/content/fetcher-state.ts'
-import type { AgentKey, LocationKey, ResourceKey, SegmentHash } from '../../src/content/ids.ts'
+import type { AgentKey, InvitationKey, LocationKey, ResourceKey, SegmentHash } from '../../src/content/ids.ts'
 import { idFromBytes } from '../../src/content/ids.ts'
 import { MAX_CONTENT_BYTES, MAX_SEGMENT_COUNT, SEGMENT_BYTES } from '../../src/content/segmentation.ts'
 import { MAX_STATEMENT_HASHES } from '../../src/content/statement.ts'
 import { isShorthaulError } from '../../src/errors.ts'
 import { MAX_MESSAGE_BYTES, MAX_RANGES, MAX_VALIDATOR_BYTES } from '../../src/peers/messages.ts'
+import type { Acceptance } from '../../src/peers/roster.ts'
 import { decodeFrame, encodedLength, encodeFrame, type Frame } from '../../src/peers/wire.ts'
 import { PRIORITIES } from '../../src/throttle/priority.ts'
 import { PHASES } from '../../src/throttle/wan-law.ts'
@@ -81,6 +82,11 @@ const report = record<WanReport>({
     capacityBytesPerSec: fc.option(fc.maxSafeNat()),
   }),
 })
+const acceptance = record<Acceptance>({
+  invitation: id32.map((b) => idFromBytes<InvitationKey>(b)),
+  agent,
+  signature: bytes(64),
+})
 const frame: fc.Arbitrary<Frame> = fc.oneof(
   record({
     type: fc.constant('hello' as const),
@@ -109,6 +115,13 @@ const frame: fc.Arbitrary<Frame> = fc.oneof(
   record({ type: fc.constant('manifest' as const), resource, statements, nextIndex: fc.option(index) }),
   record({ type: fc.constant('claim' as const), resource, states }),
   record({ type: fc.constant('wan' as const), report }),
+  record({
+    type: fc.constant('roster-head' as const),
+    head: record({ sequence: fc.maxSafeNat(), mark: bytes(8) }),
+    acceptance: fc.option(acceptance),
+  }),
+  record({ type: fc.constant('roster' as const), bytes: fc.integer({ min: 0, max: 400 }).chain(bytes) }),
+  record({ type: fc.constant('acceptance' as const), acceptance }),
   fc.tuple(resource, statement, fc.nat(SEGMENT_BYTES - 1), fc.nat()).map(([key, signed, offset, at]) => ({
     type: 'accusation' as const,
     resource: key,

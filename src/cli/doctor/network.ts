@@ -131,16 +131,22 @@ async function checkPeer(peer: PeerStatus): Promise<Check> {
   return warn(name, `${session}; its TCP port ${peer.lanePort} is not reachable: ${refusal}`, hint)
 }
 
-function* checkRejections({ rejected }: Diagnosis): Generator<Check> {
+function* checkRejections({ rejected, standing }: Diagnosis): Generator<Check> {
   const name = 'membership'
+  if (standing === 'stranger')
+    yield fail(
+      name,
+      'this agent is not on the roster of the branch: no neighbour lets it in',
+      'where the administrator is: `shorthaul branch members`, and `branch invite` or `branch admit`',
+    )
   const since = 'since the agent started'
   if (rejected.notMember > 0)
     yield warn(name, `${rejected.notMember} connections did not prove the branch secret ${since}`, COMPARE)
   if (rejected.roster > 0)
     yield warn(
       name,
-      `${rejected.roster} connections came from keys that are not on the roster ${since}`,
-      'see branch.roster',
+      `${rejected.roster} connections ended because one of the two is not on the roster ${since}`,
+      '`shorthaul branch members` lists who is; a list of one machine is branch.roster',
     )
   const { rate, capacity, displaced } = rejected
   if (rate + capacity + displaced > 0)

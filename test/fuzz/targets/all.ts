@@ -8,6 +8,7 @@ import { laneAnswerTarget, laneRangeTarget } from './lane-answer.ts'
 import { laneServerTarget } from './lane-server.ts'
 import { manifestTarget } from './manifest.ts'
 import { netrcTarget, originTarget } from './origin.ts'
+import { inviteCodeTarget, rosterTarget } from './roster.ts'
 import { sessionTarget } from './session.ts'
 import { draftTarget, statementTarget } from './statement.ts'
 import { wireTarget } from './wire.ts'
@@ -18,6 +19,8 @@ export const TARGETS: readonly FuzzTarget[] = [
   wireTarget,
   sessionTarget,
   manifestTarget,
+  rosterTarget,
+  inviteCodeTarget,
   statementTarget,
   draftTarget,
   laneAnswerTarget,

@@ -4,6 +4,7 @@
  */
 
 import { agentRoutes } from '../../../src/control/agent-routes.ts'
+import { BRANCH_ROUTES } from '../../../src/control/branch-routes.ts'
 import { Fetches } from '../../../src/control/fetches.ts'
 import { JOB_ROUTES } from '../../../src/control/job-routes.ts'
 import { parse, parseQuery } from '../../../src/control/requests.ts'
@@ -15,6 +16,7 @@ import type { Seeded } from '../kit/seeded.ts'
 import { type FuzzTarget, must, mustBeBounded } from '../kit/target.ts'
 
 const TABLE = new RouteTable([
+  ...BRANCH_ROUTES,
   ...agentRoutes(new Fetches({ log: silent, stop: new AbortController().signal })),
   ...JOB_ROUTES,
   ...SESSION_ROUTES,

@@ -8,6 +8,7 @@ import crypto from 'hypercore-crypto'
 import Protomux, { type Codec } from 'protomux'
 import { membershipProofs } from '../../../src/peers/membership.ts'
 import { Reception } from '../../../src/peers/reception.ts'
+import { RosterTalk } from '../../../src/peers/roster-talk.ts'
 import { encodeFrame, type HelloMessage } from '../../../src/peers/wire.ts'
 import { silent } from '../../peers/branch-fixture.ts'
 import { connectionPair, ManualClock, MemoryConnection } from '../../peers/memory-connection.ts'
@@ -132,6 +133,7 @@ export const sessionTarget: FuzzTarget = {
       {
         proofKeys: () => [PROOF_KEY],
         roster: null,
+        signedRoster: new RosterTalk(null),
         hello: () => {
           said.push('hello')
           return HELLO

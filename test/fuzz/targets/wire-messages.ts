@@ -2,6 +2,7 @@
 import { CONDITIONS, type FetcherState, MAX_STREAM_COUNT, type ToldState } from '../../../src/content/fetcher-state.ts'
 import {
   type AgentKey,
+  type InvitationKey,
   idFromBytes,
   type LocationKey,
   type ResourceKey,
@@ -10,6 +11,7 @@ import {
 import type { Identification, Validator } from '../../../src/content/resource.ts'
 import { MAX_CONTENT_BYTES, MAX_SEGMENT_COUNT, type SegmentRange } from '../../../src/content/segmentation.ts'
 import type { Statement } from '../../../src/content/statement.ts'
+import type { Acceptance } from '../../../src/peers/roster.ts'
 import { encodeFrame, type Frame } from '../../../src/peers/wire.ts'
 import { PRIORITIES } from '../../../src/throttle/priority.ts'
 import { PHASES } from '../../../src/throttle/wan-law.ts'
@@ -80,12 +82,20 @@ function toldState(random: Seeded): ToldState {
   return { state, isDirect: random.chance(0.5) }
 }
 
+function acceptance(random: Seeded): Acceptance {
+  return {
+    invitation: idFromBytes<InvitationKey>(random.bytes(32)),
+    agent: agentKey(random),
+    signature: random.bytes(64),
+  }
+}
+
 export function frame(random: Seeded): Frame {
   const location = idFromBytes<LocationKey>(random.bytes(32))
   const resource = idFromBytes<ResourceKey>(random.bytes(32))
   const index = random.below(MAX_SEGMENT_COUNT)
   const isSo = random.chance(0.5)
-  switch (random.below(11)) {
+  switch (random.below(14)) {
     case 0:
       return {
         type: 'hello',
@@ -114,6 +124,16 @@ export function frame(random: Seeded): Frame {
       return { type: 'manifest', resource, statements: statements(random), nextIndex: isSo ? index : null }
     case 9:
       return { type: 'claim', resource, states: Array.from({ length: 1 + random.few(15) }, () => toldState(random)) }
+    case 10:
+      return {
+        type: 'roster-head',
+        head: { sequence: count53(random), mark: random.bytes(8) },
+        acceptance: isSo ? acceptance(random) : null,
+      }
+    case 11:
+      return { type: 'roster', bytes: random.bytes(random.below(300)) }
+    case 12:
+      return { type: 'acceptance', acceptance: acceptance(random) }
     default:
       return {
         type: 'wan',
