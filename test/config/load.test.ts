@@ -36,7 +36,7 @@ await t.test('without file and environment every key has its default', async (t)
   t.equal(file, null)
   t.same(config, {
     dataDir: '/home/someone/.local/share/shorthaul',
-    branch: { name: 'default', secretFile: null, roster: null },
+    branch: { name: 'default', secretFile: null, adminFile: null, roster: null },
     network: {
       interface: null,
       dhtPort: 17736,

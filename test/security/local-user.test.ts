@@ -68,6 +68,10 @@ const WHO: Readonly<Record<string, 'anyone' | 'user' | 'owner'>> = {
   'POST /v1/cache/unpin': 'owner',
   'POST /v1/cache/rm': 'owner',
   'GET /v1/quarantine': 'anyone',
+  'GET /v1/branch': 'owner',
+  'POST /v1/branch/invitations': 'owner',
+  'POST /v1/branch/members': 'owner',
+  'POST /v1/branch/revoke': 'owner',
   'POST /v1/quarantine/lift': 'owner',
 }
 
