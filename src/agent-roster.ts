@@ -45,12 +45,18 @@ export class AgentRoster {
    */
   static async open(
     components: { readonly clock: Clock; readonly log: Logger },
-    options: { readonly config: Config; readonly self: AgentKey; readonly secret: () => BranchSecret },
+    options: {
+      readonly config: Config
+      readonly role: 'daemon' | 'embedded'
+      readonly self: AgentKey
+      readonly secret: () => BranchSecret
+    },
   ): Promise<AgentRoster> {
-    const { config, self, secret } = options
+    const { config, role, self, secret } = options
     const path = join(config.dataDir, 'branch.roster')
     const book = await RosterBook.open(components, { path, self, trust: secret() })
-    if (config.branch.adminFile === null) return new AgentRoster({ book, registrar: null }, secret)
+    // A command's agent may have another data directory and so another key, and would put that on the roster.
+    if (config.branch.adminFile === null || role !== 'daemon') return new AgentRoster({ book, registrar: null }, secret)
     const { seed, warning } = await readAdminSeed(config.branch.adminFile)
     if (warning !== null) components.log.warn({ warning }, "the administrator's key is not private")
     const name =

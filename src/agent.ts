@@ -210,7 +210,7 @@ export class Agent {
       )
       opened.push(() => origins.close())
       let inForce: BranchSecret = secret
-      const roster = await AgentRoster.open({ clock, log }, { config, self, secret: () => inForce })
+      const roster = await AgentRoster.open({ clock, log }, { config, role, self, secret: () => inForce })
       opened.push(() => roster.close())
       const quarantine = await Quarantine.open(
         { clock, log },

@@ -102,8 +102,8 @@ export async function requireAgent(options: GlobalOptions, config: Config): Prom
   )
 }
 
-/** How long to look for the owner of a data directory, which may be starting or leaving. */
-const OWNER_WAIT_MS = 5000
+/** How long to look for the owner of a data directory, which may be starting or leaving; a daemon waits as long. */
+const OWNER_WAIT_MS = 10_000
 const OWNER_POLL_MS = 50
 
 export interface AcquireOptions extends GlobalOptions {

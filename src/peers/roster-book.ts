@@ -48,6 +48,7 @@ export class RosterBook {
   readonly #path: string
   readonly #self: AgentKey
   readonly #acceptances = new Map<InvitationKey, Acceptance>()
+  readonly #usedTwice = new Set<InvitationKey>()
   readonly #listeners: { [Name in keyof Listeners]: Set<Listeners[Name]> } = {
     roster: new Set(),
     acceptance: new Set(),
@@ -156,7 +157,11 @@ export class RosterBook {
     if (rosterKey === null || this.isMember(agent) || this.#openInvitation(invitation) === null) return
     const first = this.#acceptances.get(invitation)
     if (first !== undefined) {
-      if (first.agent !== agent) this.#log.warn({ invitation, peerId: agent }, 'an invitation was used twice')
+      // Once: whoever knows the secret can say it without end.
+      if (first.agent !== agent && !this.#usedTwice.has(invitation)) {
+        this.#usedTwice.add(invitation)
+        this.#log.warn({ invitation, peerId: agent }, 'an invitation was used twice')
+      }
       return
     }
     if (!isAcceptanceAuthentic(acceptance, rosterKey)) return
@@ -207,6 +212,7 @@ export class RosterBook {
     this.#members = new Set(signed.roster.members.map(({ key }) => key))
     const open = new Set(signed.roster.invitations.map(({ key }) => key))
     for (const key of this.#acceptances.keys()) if (!open.has(key)) this.#acceptances.delete(key)
+    for (const key of this.#usedTwice) if (!open.has(key)) this.#usedTwice.delete(key)
   }
 
   async #load(): Promise<void> {
