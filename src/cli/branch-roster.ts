@@ -9,7 +9,7 @@ import { parseId } from '../content/ids.ts'
 import { readStatus, shortKey, withAgent } from './agent-view.ts'
 import { defaultSecretPath, fingerprintOf } from './branch.ts'
 import { type GlobalOptions, loadCliConfig } from './context.ts'
-import { createOutput, formatTable, usage } from './output.ts'
+import { createOutput, formatTable, minuteOf, usage } from './output.ts'
 
 const DEFAULT_EXPIRES = '7d'
 const MIN_EXPIRES_MS = 60_000
@@ -155,8 +155,4 @@ async function readInput(): Promise<string> {
     if ((chunk as Buffer).includes('\n')) break
   }
   return Buffer.concat(chunks).toString('latin1')
-}
-
-function minuteOf(timeMs: number): string {
-  return `${new Date(timeMs).toISOString().slice(0, 16).replace('T', ' ')} UTC`
 }

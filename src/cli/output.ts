@@ -81,6 +81,11 @@ export function formatTable(rows: readonly (readonly string[])[]): string {
     .join('\n')
 }
 
+/** As 2026-11-26 09:00 UTC. @param timeMs wall clock */
+export function minuteOf(timeMs: number): string {
+  return `${new Date(timeMs).toISOString().slice(0, 16).replace('T', ' ')} UTC`
+}
+
 /** The first column left, all others right, for `formatTable`-like tables of numbers. */
 export function alignRight(rows: readonly (readonly string[])[]): string {
   const columns = Math.max(0, ...rows.map((row) => row.length))

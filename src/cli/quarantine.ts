@@ -2,7 +2,7 @@
 import type { QuarantineEntry } from '../peers/quarantine.ts'
 import { shortKey, withAgent } from './agent-view.ts'
 import { type GlobalOptions, loadCliConfig } from './context.ts'
-import { createOutput, formatTable, usage } from './output.ts'
+import { createOutput, formatTable, minuteOf, usage } from './output.ts'
 
 export async function quarantineVerb(options: GlobalOptions): Promise<void> {
   const output = createOutput({ isJson: options.json === true })
@@ -49,8 +49,4 @@ export function formatMembers(members: readonly QuarantineEntry[]): string {
       reason === 'same-address' ? 'same address as one that is here' : 'vouched for what the origin does not have',
     ]),
   ])
-}
-
-function minuteOf(timeMs: number): string {
-  return `${new Date(timeMs).toISOString().slice(0, 16).replace('T', ' ')} UTC`
 }

@@ -49,33 +49,31 @@ export async function createExclusive(path: string, content: Uint8Array, what: s
  * @throws SHORTHAUL_TARGET_UNWRITABLE also when there is none, SHORTHAUL_DISK_FULL
  */
 export async function replaceDurably(path: string, content: Uint8Array, what: string): Promise<void> {
-  let temporary: string | null = null
   try {
     const real = await realpath(path)
     const { uid, gid } = await stat(real)
-    const dir = dirname(real)
-    temporary = join(dir, `.${basename(real)}.${secretBytes(8).toString('hex')}`)
-    await writeDurably(temporary, content, process.getuid?.() === 0 ? { uid, gid } : null)
-    await rename(temporary, real)
-    await syncDirectory(dir)
+    await putDurably(real, content, process.getuid?.() === 0 ? { uid, gid } : null)
   } catch (error: unknown) {
     throw localIoError(`replace ${what}`, path, error, 'SHORTHAUL_TARGET_UNWRITABLE')
-  } finally {
-    if (temporary !== null) await rm(temporary, { force: true }).catch(() => {}) // the first error is the one to tell
   }
 }
 
 /**
  * Writes `content` to `path`, whether something is there or not: mode 0600, durable when it returns. Missing directories
  * are made, mode 0700. For the small files of an agent's own state.
+ * @param owner whose the file shall be; null: of this process
  * @throws the system's error
  */
-export async function putDurably(path: string, content: Uint8Array): Promise<void> {
+export async function putDurably(
+  path: string,
+  content: Uint8Array,
+  owner: { readonly uid: number; readonly gid: number } | null = null,
+): Promise<void> {
   const dir = dirname(path)
   const temporary = join(dir, `.${basename(path)}.${secretBytes(8).toString('hex')}`)
   try {
     await mkdir(dir, { recursive: true, mode: 0o700 })
-    await writeDurably(temporary, content)
+    await writeDurably(temporary, content, owner)
     await rename(temporary, path)
     await syncDirectory(dir)
   } finally {

@@ -155,12 +155,9 @@ export class Reception {
         this.#complain({ ...fields, code: 'SHORTHAUL_PEER_NOT_MEMBER' }, 'not a member of the branch')
         break
       case 'roster':
-        this.#rejected.roster++
-        this.#complain({ ...fields, code: 'SHORTHAUL_PEER_NOT_MEMBER' }, 'not on the roster of the branch')
-        break
       case 'no-roster':
         this.#rejected.roster++
-        this.#complain({ ...fields, code: 'SHORTHAUL_PEER_NOT_MEMBER' }, this.#rosterRemark())
+        this.#complain({ ...fields, code: 'SHORTHAUL_PEER_NOT_MEMBER' }, this.#rosterRemark(end))
         break
       case 'protocol':
       case 'flood':
@@ -187,7 +184,8 @@ export class Reception {
     this.#options.onClosed(session, end)
   }
 
-  #rosterRemark(): string {
+  #rosterRemark(end: 'roster' | 'no-roster'): string {
+    if (end === 'roster') return 'not on the roster of the branch'
     return this.#options.signedRoster.head() === null
       ? 'a neighbour goes by a roster, and this agent was never invited: `shorthaul branch join`'
       : 'a neighbour knows the secret and of no roster: invite it'

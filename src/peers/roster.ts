@@ -16,6 +16,7 @@
  */
 import crypto, { type KeyPair } from 'hypercore-crypto'
 import { type AgentKey, ID_BYTES, type InvitationKey, idBytes, idFromBytes } from '../content/ids.ts'
+import { SIGNATURE_BYTES } from '../content/statement.ts'
 import { FrameReader, FrameWriter, protocolError } from './frame-bytes.ts'
 import { readText, writeText } from './wire-fields.ts'
 
@@ -25,7 +26,6 @@ export const MAX_INVITATIONS = 256
 export const MAX_MEMBER_NAME_BYTES = 48
 export const MAX_ROSTER_BYTES = 240 * 1024
 export const MARK_BYTES = 8
-export const SIGNATURE_BYTES = 64
 
 const FORMAT = 1
 const HEAD_BYTES = 1 + 8 + 8 + 2 + 2

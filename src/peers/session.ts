@@ -224,9 +224,8 @@ export class Session {
     if (this.#state === 'closed') return
     this.#state = 'closed'
     this.#deadline.abort()
-    const code = end === 'not-member' || end === 'roster' ? 'SHORTHAUL_PEER_NOT_MEMBER' : 'SHORTHAUL_PEER_PROTOCOL'
-    const isFault =
-      end === 'not-member' || end === 'roster' || end === 'protocol' || end === 'flood' || end === 'version'
+    const code = end === 'not-member' ? 'SHORTHAUL_PEER_NOT_MEMBER' : 'SHORTHAUL_PEER_PROTOCOL'
+    const isFault = end === 'not-member' || end === 'protocol' || end === 'flood' || end === 'version'
     if (end === 'roster') this.#leaveInOrder()
     else this.#stream.destroy(isFault ? new ShorthaulError(code, `Session ended: ${detail ?? end}`) : undefined)
     this.#owner.onClosed(this, end, detail)

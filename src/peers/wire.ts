@@ -28,10 +28,11 @@
  */
 import { ID_BYTES, idBytes } from '../content/ids.ts'
 import { MAX_SEGMENT_COUNT, SEGMENT_BYTES } from '../content/segmentation.ts'
+import { SIGNATURE_BYTES } from '../content/statement.ts'
 import { assertNever } from '../errors.ts'
 import { FrameReader, FrameWriter, protocolError } from './frame-bytes.ts'
 import { MAX_MESSAGE_BYTES, type Message } from './messages.ts'
-import { type Acceptance, MARK_BYTES, type RosterHead, SIGNATURE_BYTES } from './roster.ts'
+import { type Acceptance, MARK_BYTES, type RosterHead } from './roster.ts'
 import {
   identificationLength,
   rangesLength,

@@ -22,9 +22,16 @@ interface Agent {
 async function openAgent(
   t: Test,
   branch: Branch,
-  options: { inviteSeed?: Buffer; hasRoster?: boolean; keyPair?: KeyPair; lane?: Lane; registrar?: true } = {},
+  options: {
+    inviteSeed?: Buffer
+    hasRoster?: boolean
+    keyPair?: KeyPair
+    lane?: Lane
+    registrar?: true
+    listed?: AgentKey[]
+  } = {},
 ): Promise<Agent & { registrar: Registrar | null }> {
-  const { inviteSeed = null, hasRoster = true, keyPair = crypto.keyPair(), lane = null } = options
+  const { inviteSeed = null, hasRoster = true, keyPair = crypto.keyPair(), lane = null, listed = null } = options
   const key = idFromBytes<AgentKey>(keyPair.publicKey)
   const trust = { rosterKey: hasRoster ? ADMIN_KEY : null, inviteSeed }
   const path = `${t.testdir()}/${key.slice(0, 8)}`
@@ -33,7 +40,7 @@ async function openAgent(
   const registrar = options.registrar
     ? Registrar.open({ clock: systemClock, book }, { adminSeed: ADMIN_SEED, self: { key, name: 'admin' } })
     : null
-  const network = await branch.open({ lane }, { keyPair, rosterBook: book })
+  const network = await branch.open({ lane, roster: listed }, { keyPair, rosterBook: book })
   return { key, book, network, registrar }
 }
 
@@ -74,13 +81,7 @@ t.test('an acceptance is passed on to the administrator by those who are near', 
   const { seed } = admin.registrar.invite('far', { validMs: HOUR_MS })
   while (near.book.roster?.invitations.length !== 1) await setImmediate()
   // The far one lists the near one only, and so is never connected to the administrator.
-  const keyPair = crypto.keyPair()
-  const key = idFromBytes<AgentKey>(keyPair.publicKey)
-  const path = `${t.testdir()}/far`
-  const trust = { rosterKey: ADMIN_KEY, inviteSeed: seed }
-  const book = await RosterBook.open({ clock: systemClock, log: silent }, { path, self: key, trust })
-  t.teardown(() => book.close())
-  const network = await branch.open({ roster: [near.key] }, { keyPair, rosterBook: book })
+  const { key, book, network } = await openAgent(t, branch, { inviteSeed: seed, listed: [near.key] })
   await until([near.network, network], () => sees(near.network, [network]) && sees(network, [near.network]))
   while (!admin.book.isMember(key) || !book.isMember(key)) await setImmediate()
   t.notOk(sees(admin.network, [network]))

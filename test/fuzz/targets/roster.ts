@@ -2,12 +2,12 @@
 import crypto from 'hypercore-crypto'
 import { formatInviteCode, parseInviteCode } from '../../../src/config/invite-code.ts'
 import { type AgentKey, type InvitationKey, idFromBytes } from '../../../src/content/ids.ts'
+import { SIGNATURE_BYTES } from '../../../src/content/statement.ts'
 import { decodeRoster, MAX_INVITATIONS, MAX_MEMBERS, openRoster, signRoster } from '../../../src/peers/roster.ts'
 import type { Seeded } from '../kit/seeded.ts'
 import { decodedOrNull, type FuzzTarget, must, mustBeBounded, toBuffer } from '../kit/target.ts'
 
 const ADMIN = crypto.keyPair(Buffer.alloc(32, 6))
-const SIGNATURE_BYTES = 64
 
 function entries<Entry>(random: Seeded, entryOf: (key: Buffer, name: string, atMs: number) => Entry): Entry[] {
   return Array.from({ length: random.few(8) }, () =>
