@@ -3,12 +3,18 @@
  *
  * Does not know what is in it (index-keys.ts, index-codec.ts) and never writes anything by itself.
  * Durability: a batch survives the death of the process; only `isDurable` batches survive a power cut for certain.
+ *
+ * After a write that failed the database is opened again before the next. LevelDB (1.20, as in classic-level 3) goes on in
+ * the same log as if the record that was cut short were whole: what it acknowledges from then on lies where no reader looks
+ * for it, and is gone with the process, silently. Opening replays the log up to the failure and begins a new one; it also
+ * ends the refusal of all writes that a failed sync or compaction leaves behind.
  */
-import { access, readdir } from 'node:fs/promises'
+import { access, open, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Level } from 'level'
 import { isShorthaulError, ShorthaulError, systemCode } from '../errors.ts'
 import type { KeyRange } from './index-keys.ts'
+import { Serial } from './serial.ts'
 
 export type Change =
   | { readonly type: 'put'; readonly key: Buffer; readonly value: Buffer }
@@ -70,10 +76,22 @@ export function isNoSpace(error: unknown): boolean {
 const BLOCK_CACHE_BYTES = 8 * 1024 * 1024
 const WRITE_BUFFER_BYTES = 4 * 1024 * 1024
 
+/** What opening writes beside a table of what the log holds: a manifest, a new log, LevelDB's own notes. */
+const OPENING_BYTES = 256 * 1024
+/** LevelDB leaves names alone that are none of its own. */
+const ROOM_PROBE = 'room-probe'
+
 export class IndexDb {
   readonly path: string
   readonly #db: Level<Buffer, Buffer>
   readonly #onCorrupt: () => void
+  /** One at a time: what LevelDB has queued behind a write that fails would go to the same log. */
+  readonly #writes = new Serial()
+  /** A write failed, and the log may end in its remains. */
+  #isSuspect = false
+  /** How often it was opened again. */
+  #renewals = 0
+  #isClosing = false
 
   private constructor(db: Level<Buffer, Buffer>, options: { path: string; onCorrupt: () => void }) {
     this.#db = db
@@ -90,6 +108,8 @@ export class IndexDb {
       // LevelDB would start a new database over the remains and mix the two.
       throw Object.assign(new Error(`CURRENT is missing in "${path}"`), { code: 'LEVEL_CORRUPTION' })
     }
+    // Of a process that was killed. Whatever else may be wrong here, level says it better.
+    await rm(join(path, ROOM_PROBE), { force: true }).catch(() => {})
     const db = new Level<Buffer, Buffer>(path, {
       keyEncoding: 'buffer',
       valueEncoding: 'buffer',
@@ -106,47 +126,67 @@ export class IndexDb {
   }
 
   get(key: Buffer): Promise<Buffer | undefined> {
-    return this.#guard(() => this.#db.get(key))
+    return this.#read(() => this.#db.get(key))
   }
 
   getMany(keys: Buffer[]): Promise<(Buffer | undefined)[]> {
-    return this.#guard(() => this.#db.getMany(keys))
+    return this.#read(() => this.#db.getMany(keys))
   }
 
   /**
    * Blocks the event loop on a disk that has to be waited for, so: a few keys, asked with `getMany` a moment ago. One of
    * these took 13 µs where a trip through the thread pool took 89 (Node 20, 2-core VM, 2026-11).
    */
-  getManySync(keys: readonly Buffer[]): (Buffer | undefined)[] {
-    try {
-      return keys.map((key) => this.#db.getSync(key))
-    } catch (error) {
-      throw this.#translated(error)
-    }
+  getFew(keys: readonly Buffer[]): Promise<(Buffer | undefined)[]> {
+    return this.#read(async () => keys.map((key) => this.#db.getSync(key)))
   }
 
   has(key: Buffer): Promise<boolean> {
-    return this.#guard(() => this.#db.has(key))
+    return this.#read(() => this.#db.has(key))
   }
 
-  /** All changes or none. */
+  /**
+   * All changes or none, one batch after the other. After one that failed the database is opened again first.
+   * @throws SHORTHAUL_DISK_FULL, SHORTHAUL_STORE_IO; the next write may succeed
+   */
   async write(changes: readonly Change[], options: { isDurable?: boolean } = {}): Promise<void> {
     if (changes.length === 0 && !options.isDurable) return
-    await this.#guard(() => this.#db.batch([...changes], { sync: options.isDurable ?? false }))
+    await this.#writes.run(async () => {
+      await this.#renew()
+      await this.#guard(async () => {
+        try {
+          await this.#db.batch([...changes], { sync: options.isDurable ?? false })
+        } catch (error) {
+          this.#isSuspect = true
+          throw error
+        }
+      })
+    })
   }
 
-  /** Entries in key order, as they are when the iteration starts, in pages that are never empty. */
+  /** Entries in key order, in pages that are never empty; as they are when the iteration starts, or was taken up again. */
   async *pages(range: KeyRange, options: { after?: Buffer; pageSize?: number } = {}): AsyncGenerator<Entry[]> {
-    const start = options.after === undefined ? { gte: range.gte } : { gt: options.after }
-    const iterator = this.#db.iterator({ ...start, lt: range.lt, highWaterMarkBytes: 256 * 1024 })
-    try {
-      for (;;) {
-        const page = await this.#guard(() => iterator.nextv(options.pageSize ?? 1000))
-        if (page.length === 0) return
-        yield page
+    let { after } = options
+    for (;;) {
+      const renewals = this.#renewals
+      const start = after === undefined ? { gte: range.gte } : { gt: after }
+      const iterator = await this.#read(async () =>
+        this.#db.iterator({ ...start, lt: range.lt, highWaterMarkBytes: 256 * 1024 }),
+      )
+      try {
+        for (;;) {
+          const page = await this.#read(() => iterator.nextv(options.pageSize ?? 1000))
+          const last = page.at(-1)
+          if (last === undefined) return
+          yield page
+          after = last[0]
+        }
+      } catch (error) {
+        // Opening again ends all iterators.
+        if (renewals === this.#renewals) throw error
+      } finally {
+        await iterator.close()
       }
-    } finally {
-      await iterator.close()
     }
   }
 
@@ -158,7 +198,31 @@ export class IndexDb {
   }
 
   async close(): Promise<void> {
-    await this.#db.close()
+    this.#isClosing = true
+    await this.#writes.run(async () => {
+      await this.#db.close()
+    })
+  }
+
+  /**
+   * Runs inside `#writes`, if a write failed. Closes and opens the database; while the disk has no room for that, it stays
+   * open for reading.
+   */
+  async #renew(): Promise<void> {
+    if (!this.#isSuspect || this.#isClosing) return
+    await this.#guard(async () => {
+      if (this.#db.status === 'open') await proveRoom(this.path)
+      this.#renewals++
+      await this.#db.close()
+      await this.#db.open()
+    })
+    this.#isSuspect = false
+  }
+
+  /** Waits while the database is being opened again, and does so if that failed before. */
+  async #read<T>(operation: () => Promise<T>): Promise<T> {
+    if (this.#db.status !== 'open') await this.#writes.run(() => this.#renew())
+    return this.#guard(operation)
   }
 
   async #guard<T>(operation: () => Promise<T>): Promise<T> {
@@ -187,4 +251,23 @@ async function hasLostItsHead(path: string): Promise<boolean> {
     () => false,
     () => true,
   )
+}
+
+/** @throws ENOSPC and the like when opening the database again could fail for want of room: then nobody could read it. */
+async function proveRoom(path: string): Promise<void> {
+  const logs = (await readdir(path)).filter((name) => name.endsWith('.log'))
+  const sizes = await Promise.all(logs.map(async (name) => (await stat(join(path, name))).size))
+  const neededBytes = sizes.reduce((sum, size) => sum + size, OPENING_BYTES)
+  const probe = join(path, ROOM_PROBE)
+  try {
+    const handle = await open(probe, 'w', 0o600)
+    try {
+      await handle.writeFile(Buffer.alloc(neededBytes))
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+  } finally {
+    await rm(probe, { force: true })
+  }
 }

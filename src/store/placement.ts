@@ -52,7 +52,7 @@ export class Placements {
 
   async lookAgain(hash: SegmentHash, at: Placement): Promise<Look> {
     const facts = await this.#resources.facts(at.resource)
-    return this.#look(hash, at, { facts, values: this.#db.getManySync(askedKeys(hash, at)) })
+    return this.#look(hash, at, { facts, values: await this.#db.getFew(askedKeys(hash, at)) })
   }
 
   /** What else a row must say, or null when it says it: the first known resource that permits the branch is best. */
