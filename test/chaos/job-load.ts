@@ -128,6 +128,7 @@ export class JobLoad {
       await systemClock.sleep(LOOK_EVERY_MS)
       const job = host.isUp ? await this.#look(host, id) : null
       const nowMs = world.fairMs()
+      if (job === 'forgotten') return { outcome: { is: 'stuck', why: 'the daemon has forgotten it' }, job: last }
       if (job === null) {
         pulse.seen({ nowMs, bytesDone: last?.totals.bytesDone ?? 0, reason: 'the daemon does not answer' })
         if (giveUp.aborted) return { outcome: { is: 'stuck', why: 'the daemon does not answer at the end' }, job: last }
@@ -150,11 +151,12 @@ export class JobLoad {
     }
   }
 
-  async #look(host: ChaosHost, id: string): Promise<JobSeen | null> {
+  /** @returns null: the daemon is away */
+  async #look(host: ChaosHost, id: string): Promise<JobSeen | 'forgotten' | null> {
     try {
       return (await host.call('GET', `/v1/jobs/${id}`)) as JobSeen
     } catch (error) {
-      // A job that is forgotten is worse than a daemon that is away; it shows as one that does not answer at the end.
+      if (String(error).includes('answered with 404')) return 'forgotten'
       this.#world.note('job cannot be looked at', { host: host.host, id, error: String(error) })
       return null
     }
