@@ -162,10 +162,19 @@ export class JobEngine {
     return Math.round(this.#turns.get(id)?.turn.run.bytesPerSec ?? 0)
   }
 
+  /** When it is tried again, by the wall clock as it is set now: the pause itself does not go by it. */
+  retryAtMs({ id, retryAtMs }: Job): number | null {
+    const retry = this.#retries.get(id)
+    if (retryAtMs === null || !retry) return retryAtMs
+    const { clock } = this.#c
+    return Math.round(clock.nowMs() + Math.max(0, retry.dueMs - clock.monotonicMs()))
+  }
+
   why(job: Job): JobReason {
     const { surroundings } = this.#c
     const run = this.#turns.get(job.id)?.turn.run
-    return why(job, {
+    const seen = { ...job, retryAtMs: this.retryAtMs(job) }
+    return why(seen, {
       hold: surroundings.hold(job.priority),
       costText: this.#costOf(job)?.text ?? null,
       moreUrgent: this.#moreUrgent(job),

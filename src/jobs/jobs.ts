@@ -622,6 +622,7 @@ export class Jobs {
     const { sealed, stalledMs, idleMs, isCompleting, isCleaned, queuedSeq, attempt, ...seen } = job
     return {
       ...seen,
+      retryAtMs: this.#engine.retryAtMs(job),
       totals: this.#engine.totals(job),
       bytesPerSec: this.#engine.bytesPerSec(job.id),
       reason: this.#engine.why(job),

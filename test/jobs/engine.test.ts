@@ -118,7 +118,11 @@ await t.test('a deadline ends a job wherever it waits; a wall clock that is set 
   b.clock.stepMs = 86_400_000
   await b.elapse(2000)
   t.match(await b.reaches(queued.id, 'error'), { error: { message: /its deadline is over/ } })
-  t.match(await b.api.get(retrying.id), { state: 'transient-error' })
+  const waiting = await b.api.get(retrying.id)
+  t.equal(waiting.state, 'transient-error')
+  const leftMs = (waiting.retryAtMs ?? 0) - b.clock.nowMs()
+  t.ok(leftMs > 20_000 && leftMs < 36_000, `it says when by the clock as it is now: in ${leftMs} ms`)
+  t.equal(waiting.reason.untilMs, waiting.retryAtMs)
   t.match(await b.api.get(running.id), { state: 'connecting' })
   b.clock.stepMs = -86_400_000
   await b.elapse(35_000)

@@ -1,4 +1,7 @@
-/** What a job lives through without a hand: an origin that dies, refuses and comes back, a network that goes, a full disk. */
+/**
+ * What a job lives through without a hand: an origin that dies, refuses and comes back, a network that goes, a full disk, a
+ * wall clock that is set.
+ */
 import { execFile } from 'node:child_process'
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -9,18 +12,20 @@ import { sha256Of } from './generated-content.ts'
 import { LAB_TEST_TIMEOUT_MS, Lab, labProblem } from './lab.ts'
 import { OriginHost } from './origin-host.ts'
 import { callSocket } from './socket-call.ts'
+import { SteppedClock } from './stepped-clock.ts'
 import { until } from './until.ts'
 
 const skip = labProblem() ?? false
 const MIB = 1024 * 1024
 /** As branch.sh has it. */
 const ROUTER = '10.88.1.254'
+const DAY_SECONDS = 86_400
 const run = promisify(execFile)
 
 interface JobSeen {
   readonly id: string
   readonly state: string
-  readonly reason: { readonly code: string; readonly text: string }
+  readonly reason: { readonly code: string; readonly text: string; readonly untilMs: number | null }
   readonly totals: { readonly bytesDone: number }
 }
 
@@ -36,13 +41,15 @@ async function setUp(t: Test, options: { downMbit: number }) {
   t.teardown(() => run('umount', ['-l', disk]))
   // Network timeouts of a person's patience, not of a slow line's.
   const config = { origin: { idleTimeoutMs: 3000, connectTimeoutMs: 2000, headersTimeoutMs: 3000 } }
-  const agent = await AgentHost.create(lab, 1, { secretFile, config })
+  const clock = SteppedClock.create(lab.stateDir)
+  const agent = await AgentHost.create(lab, 1, { secretFile, config, env: clock.env })
   await agent.startDaemon()
   const socket = join(agent.dataDir, 'control.sock')
   const call = (method: 'GET' | 'POST', path: string, body?: unknown) => callSocket(socket, { method, path, body })
   const get = async (id: string) => (await call('GET', `/v1/jobs/${id}`)) as JobSeen
   return {
     lab,
+    clock,
     origin,
     secretFile,
     create: async (order: { url: string; target: string; priority?: string }) => {
@@ -108,6 +115,30 @@ void t.test('a job ends without a hand', { skip, timeout: 2 * LAB_TEST_TIMEOUT_M
     await branch.reaches(id, isDone, 'done')
     t.equal(await branch.sha256('disk/file'), sha256Of(3, 5 * MIB))
   })
+
+  for (const [name, days] of [
+    ['forward', 1],
+    ['back', -1],
+  ] as const) {
+    await t.test(`when the wall clock is set ${name} by a day, while it runs and while it waits`, async (t) => {
+      t.teardown(() => branch.clock.step(0))
+      await origin.set({ retryAfterSeconds: 5 })
+      const waiting = await branch.create({ url: origin.url(20 + days, MIB), target: file(`waiting-${name}`) })
+      await branch.reaches(waiting, ({ state }) => state === 'transient-error', 'refused')
+      await origin.set({ retryAfterSeconds: null })
+      const running = await branch.create({ url: origin.url(10 + days, 8 * MIB), target: file(`running-${name}`) })
+      await branch.reaches(running, ({ totals }) => totals.bytesDone > MIB, 'under way')
+      branch.clock.step(days * DAY_SECONDS)
+      const { reason } = await branch.get(waiting)
+      t.equal(reason.code, 'origin-asked-to-wait')
+      const leftMs = (reason.untilMs ?? 0) - branch.clock.nowMs()
+      t.ok(leftMs > -5000 && leftMs < 60_000, `says when by the clock as it is now: in ${leftMs} ms`)
+      await branch.reaches(running, isDone, 'the one that ran is done')
+      await branch.reaches(waiting, isDone, 'the one that waited is done')
+      t.equal(await branch.sha256(`running-${name}`), sha256Of(10 + days, 8 * MIB))
+      t.equal(await branch.sha256(`waiting-${name}`), sha256Of(20 + days, MIB))
+    })
+  }
 
   await t.test('when its origin is gone and comes back', async (t) => {
     const id = await branch.create({ url: origin.url(4, 10 * MIB), target: file('gone') })
