@@ -90,6 +90,8 @@ export class RemoteDelivery implements Delivery {
       if (signal.aborted) reject(abortError(signal))
       signal.addEventListener('abort', () => reject(abortError(signal)), { once: true })
     })
+    // When asking fails, nobody waits for the answer, and the signal follows.
+    answered.catch(() => {})
     await this.send({ frame: 'digest', lengthBytes })
     return answered
   }
