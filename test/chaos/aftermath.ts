@@ -66,9 +66,9 @@ export async function meet(hosts: readonly ChaosHost[]): Promise<string[]> {
 /** The same command again, without a digest of a generation that may be gone, must end well. */
 async function finish(fetches: FetchLoad): Promise<string[]> {
   const problems: string[] = []
-  for (const { host, resource, target } of [...fetches.unfinished.values()]) {
-    const plan = { resource, isPinned: false, useOrigin: true, priority: 'foreground' } as const
-    const { outcome } = await fetches.fetch(host, plan, target)
+  for (const left of [...fetches.unfinished.values()]) {
+    const { target } = left
+    const outcome = await fetches.finish(left)
     if (outcome.is === 'failed') problems.push(`${target} cannot be finished: ${outcome.code}: ${outcome.message}`)
   }
   return problems

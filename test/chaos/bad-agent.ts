@@ -1,7 +1,7 @@
 /**
- * The daemon of a lab host, from the parts of the built one, that can be told to misbehave towards its neighbours: only for the lab.
+ * The daemon of a lab host, from source, that can be told to misbehave towards its neighbours: only for the lab.
  *
- *   node --import=tsx bad-agent.ts daemon --config FILE      (the mode stands in FILE.mode, and may change at any time)
+ *   node --import=ts.mjs bad-agent.ts daemon --config FILE      (the mode stands in FILE.mode, and may change at any time)
  *
  * Everything else is the daemon: the same agent, its jobs, its control socket and its ready line. What it stores and what
  * it delivers on its own host is right: it lies only to others.
@@ -10,16 +10,13 @@ import { readFile } from 'node:fs/promises'
 import { systemClock } from '../../src/clock.ts'
 import type { ReadForPeer } from '../../src/peers/lane-server.ts'
 
-const DIST = new URL('../../dist/', import.meta.url)
-
-/** From source it would take tsx ten times as long to be there again after a kill. */
-async function built() {
-  const from = (path: string): Promise<unknown> => import(new URL(path, DIST).href)
+/** Not for who only wants to know where the mode stands. */
+async function loaded() {
   const [agent, load, server, log] = await Promise.all([
-    from('agent.js') as Promise<typeof import('../../src/agent.ts')>,
-    from('config/load.js') as Promise<typeof import('../../src/config/load.ts')>,
-    from('control/server.js') as Promise<typeof import('../../src/control/server.ts')>,
-    from('log.js') as Promise<typeof import('../../src/log.ts')>,
+    import('../../src/agent.ts'),
+    import('../../src/config/load.ts'),
+    import('../../src/control/server.ts'),
+    import('../../src/log.ts'),
   ])
   return { ...agent, ...load, ...server, ...log }
 }
@@ -64,7 +61,7 @@ async function afterCommands<T>(open: () => Promise<T>): Promise<T> {
 
 async function main(configFile: string): Promise<void> {
   const { Agent, ControlServer, controlSocketPath, createLogger, currentUser, embeddedSocketPath, loadConfig } =
-    await built()
+    await loaded()
   const { config } = await loadConfig({ file: configFile, env: process.env, overrides: {}, ...currentUser() })
   const log = createLogger({ level: config.log.level })
   const open = () =>

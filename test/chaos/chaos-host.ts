@@ -15,6 +15,7 @@ import type { DaemonSample } from './figures.ts'
 import { isFallen } from './judgement.ts'
 
 const BAD_AGENT = fileURLToPath(new URL('bad-agent.ts', import.meta.url))
+const FROM_SOURCE = new URL('../support/ts.mjs', import.meta.url).href
 /** A command that took the daemon's place holds its directory for as long as its transfer takes: the daemon waits for it. */
 const RESTART_TIMEOUT_MS = 300_000
 /** Of a branch whose machine has little time for it. */
@@ -62,7 +63,7 @@ export class ChaosHost {
   }
 
   static async create(lab: Lab, host: number, options: ChaosHostOptions): Promise<ChaosHost> {
-    const daemonEntry = options.canMisbehave ? ['--import', import.meta.resolve('tsx'), BAD_AGENT] : undefined
+    const daemonEntry = options.canMisbehave ? ['--import', FROM_SOURCE, BAD_AGENT] : undefined
     const agent = await AgentHost.create(lab, host, {
       secretFile: options.secretFile,
       config: CONFIG,

@@ -15,6 +15,8 @@ import type { ChaosWorld } from './world.ts'
 const WORKERS = 1
 const MIN_PAUSE_MS = 500
 const MAX_PAUSE_MS = 2500
+/** People come back to what failed; and a disk of the lab is soon full of parts that nobody goes on with. */
+const MAX_UNFINISHED = 3
 const WATCH_EVERY_MS = 1000
 
 interface Running {
@@ -46,6 +48,7 @@ export class FetchLoad {
   readonly #world: ChaosWorld
   readonly #plan: ChaosPlan
   readonly #running = new Map<ChaosHost, Set<Running>>()
+  readonly #targetsInUse = new Set<string>()
   #targetCount = 0
   #lastResource: number | null = null
 
@@ -101,18 +104,35 @@ export class FetchLoad {
     let next = 0
     const work = async (random: Random) => {
       while (!stop.aborted) {
+        await this.#goOnWithOldest(host)
         const plan = plans[next++ % plans.length]
         if (!plan) return
         const { outcome, target } = await this.fetch(host, plan)
         // The same command again goes on; what is left of others is finished at the end.
         if (outcome.is === 'killed' && random() < 0.6 && !stop.aborted) await this.fetch(host, plan, target)
-        await systemClock
-          .sleep(MIN_PAUSE_MS + random() * (MAX_PAUSE_MS - MIN_PAUSE_MS), { signal: stop })
-          .catch(() => {})
+        const pauseMs = (MIN_PAUSE_MS + random() * (MAX_PAUSE_MS - MIN_PAUSE_MS)) / this.#plan.pace
+        await systemClock.sleep(pauseMs, { signal: stop }).catch(() => {})
       }
     }
     const seed = this.#plan.seed * 1000 + host.host * 10
     await Promise.all(Array.from({ length: WORKERS }, (_, at) => work(seededRandom(seed + at))))
+  }
+
+  /** If the host has left too many unfinished. */
+  async #goOnWithOldest(host: ChaosHost): Promise<void> {
+    const left = [...this.unfinished.values()].filter((one) => one.host === host && !this.#targetsInUse.has(one.target))
+    const [oldest] = left
+    if (oldest && left.length > MAX_UNFINISHED) await this.finish(oldest)
+  }
+
+  /** The same command again, without a digest of a generation that may be gone. */
+  async finish({ host, resource, target }: Unfinished): Promise<Outcome> {
+    const plan = { resource, isPinned: false, useOrigin: true, priority: 'foreground' } as const
+    const { outcome } = await this.fetch(host, plan, target)
+    // It is last in the queue again.
+    const again = this.unfinished.get(target)
+    if (again && this.unfinished.delete(target)) this.unfinished.set(target, again)
+    return outcome
   }
 
   /** One command to its end. @param target default: a new one */
@@ -134,6 +154,7 @@ export class FetchLoad {
     ]
     const startedMs = world.nowMs()
     this.#lastResource = plan.resource
+    this.#targetsInUse.add(target)
     const process_ = host.agent.startFetch(url, { target, args })
     const { resource: index, priority } = plan
     const running: Running = { host, process: process_, resource: index, priority, wasKilled: false }
@@ -185,6 +206,7 @@ export class FetchLoad {
     })
     if (outcome.is === 'right' && foundSha256 !== null) world.got(resource, foundSha256)
     if (foundSha256 !== null) await unlink(target)
+    this.#targetsInUse.delete(target)
     if (outcome.is === 'right') this.unfinished.delete(target)
     else this.unfinished.set(target, { host, resource: plan.resource, target })
     return { outcome, target }

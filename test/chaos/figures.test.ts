@@ -89,9 +89,9 @@ t.test('each invariant is broken by its finding, and by nothing less', (t) => {
 })
 
 t.test('the table names the run, what was left out, and what is broken', (t) => {
-  const plan = planOf({ seed: 5, minutes: 1, hosts: 2 })
+  const plan = planOf({ seed: 5, minutes: 1, hosts: 2, pace: 1 })
   const text = reportText(plan, ledgerOf({ ...CLEAN, leftovers: ['/part'] }))
-  t.match(text, /seed 5, 1 min, 2 hosts/)
+  t.match(text, /seed 5, 1 min, 2 hosts, pace 1/)
   t.match(text, /faults left out +1: disk-full: no tmpfs 1/)
   t.match(text, /BROKEN \(1\)\n- left behind: \/part/)
   t.match(reportText(plan, ledgerOf(CLEAN)), /No invariant was broken$/)

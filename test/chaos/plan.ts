@@ -6,6 +6,8 @@ export interface PlanOptions {
   readonly minutes: number
   /** 2 or more; hosts count from 1, and the last one runs the agent that can be made to misbehave. */
   readonly hosts: number
+  /** How often things happen: 1 is as often as two processors bear, half of it half as often. */
+  readonly pace: number
 }
 
 /** One path of the origin; its seed and size say what is there (generated-content.ts). */

@@ -1,17 +1,17 @@
 /** Shows the ledger of a chaos run to people. */
 import type { Ledger } from './figures.ts'
-import type { ChaosPlan } from './schedule.ts'
+import type { ChaosPlan, PlanOptions } from './plan.ts'
 
 const MIB = 1024 * 1024
 
-export function repeatCommand({ seed, minutes, hosts }: Pick<ChaosPlan, 'seed' | 'minutes' | 'hosts'>): string {
-  return `npm run chaos -- --minutes ${minutes} --seed ${seed} --hosts ${hosts}`
+export function repeatCommand({ seed, minutes, hosts, pace }: PlanOptions): string {
+  return `npm run chaos -- --minutes ${minutes} --seed ${seed} --hosts ${hosts} --pace ${pace}`
 }
 
 export function reportText(plan: ChaosPlan, { figures, broken }: Ledger): string {
   const { bySource, growth } = figures
   const rows: [string, string][] = [
-    ['run', `seed ${plan.seed}, ${plan.minutes} min, ${plan.hosts} hosts`],
+    ['run', `seed ${plan.seed}, ${plan.minutes} min, ${plan.hosts} hosts, pace ${plan.pace}`],
     ['fetches and jobs', `${figures.started}, ${figures.jobs} of them jobs`],
     ['right', String(figures.right)],
     ['wrong', String(figures.wrong)],

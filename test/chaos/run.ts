@@ -33,8 +33,8 @@ export interface ChaosOptions extends PlanOptions {
 
 /** @throws Error when the lab itself cannot be made or fails; a broken invariant is a result. */
 export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
-  const { keepLogs, onProgress = () => {} } = options
-  const plan = planOf({ seed: options.seed, minutes: options.minutes, hosts: options.hosts })
+  const { seed, minutes, hosts, pace, keepLogs, onProgress = () => {} } = options
+  const plan = planOf({ seed, minutes, hosts, pace })
   const logsDir = await mkdtemp(join(tmpdir(), 'shorthaul-chaos-'))
   await writeFile(join(logsDir, 'plan.json'), JSON.stringify(plan, null, 1))
   const world = await ChaosWorld.open({ hosts: plan.hosts, logsDir })

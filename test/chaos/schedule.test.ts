@@ -6,6 +6,7 @@ const SOME_OPTIONS = fc.record({
   seed: fc.integer({ min: 0, max: 1_000_000 }),
   minutes: fc.double({ min: 0.2, max: 6, noNaN: true }),
   hosts: fc.integer({ min: 2, max: 12 }),
+  pace: fc.double({ min: 0.1, max: 2, noNaN: true }),
 })
 
 function faultsOf(events: ReturnType<typeof planOf>['events']): ({ readonly atMs: number } & Fault)[] {
@@ -17,7 +18,7 @@ function endMs(fault: { readonly atMs: number } & Fault): number {
 }
 
 t.test('the same seed gives the same plan, another seed another one', (t) => {
-  const options = { seed: 7, minutes: 2, hosts: 6 }
+  const options = { seed: 7, minutes: 2, hosts: 6, pace: 1 }
   t.strictSame(planOf(options), planOf(options))
   t.notSame(planOf(options).events, planOf({ ...options, seed: 8 }).events)
   t.notSame(planOf(options).fetches, planOf({ ...options, seed: 8 }).fetches)
@@ -25,7 +26,7 @@ t.test('the same seed gives the same plan, another seed another one', (t) => {
 })
 
 t.test('a run of a few minutes has every kind of fault', (t) => {
-  const seen = new Set(faultsOf(planOf({ seed: 3, minutes: 4, hosts: 6 }).events).map(({ kind }) => kind))
+  const seen = new Set(faultsOf(planOf({ seed: 3, minutes: 4, hosts: 6, pace: 1 }).events).map(({ kind }) => kind))
   t.strictSame([...seen].sort(), [...FAULT_KINDS].sort())
   t.end()
 })

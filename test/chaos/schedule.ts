@@ -62,19 +62,19 @@ const DECK: Readonly<Record<FaultKind, number>> = {
 export const FAULT_KINDS = Object.keys(DECK) as readonly FaultKind[] // the keys of a literal are its type's
 
 export function planOf(options: PlanOptions): ChaosPlan {
-  const { seed, minutes, hosts } = options
+  const { seed, minutes, hosts, pace } = options
   const durationMs = Math.round(minutes * 60_000)
-  const fetchCount = Math.max(20, Math.ceil(minutes * FETCHES_PER_MINUTE))
+  const fetchCount = Math.max(20, Math.ceil(minutes * pace * FETCHES_PER_MINUTE))
   // Each part has a generator of its own, so that a change of one does not change the others.
   const resources = resourcesOf(seededRandom(seed * 16 + 1), { seed, count: WINDOW + Math.ceil(fetchCount / 2) })
   const fetches = Array.from({ length: hosts }, (_, at) =>
     fetchesOf(seededRandom(seed * 16 + 2 + at * 7919), fetchCount),
   )
-  const crowd = crowdsOf(seededRandom(seed * 16 + 3), { seed, durationMs, first: resources.length })
+  const crowd = crowdsOf(seededRandom(seed * 16 + 3), { seed, durationMs, pace, first: resources.length })
   const events: ChaosEvent[] = [
     ...crowd.events,
-    ...jobsOf(seededRandom(seed * 16 + 4), { durationMs, hosts, resources }),
-    ...faultsOf(seededRandom(seed * 16 + 5), { durationMs, hosts }),
+    ...jobsOf(seededRandom(seed * 16 + 4), { durationMs, hosts, pace, resources }),
+    ...faultsOf(seededRandom(seed * 16 + 5), { durationMs, hosts, pace }),
   ]
   events.sort((one, other) => one.atMs - other.atMs)
   return { ...options, durationMs, resources: [...resources, ...crowd.resources], fetches, events }
@@ -103,10 +103,10 @@ interface Crowds {
   readonly events: ChaosEvent[]
 }
 
-function crowdsOf(random: Random, about: { seed: number; durationMs: number; first: number }): Crowds {
+function crowdsOf(random: Random, about: { seed: number; durationMs: number; pace: number; first: number }): Crowds {
   const resources: ChaosResource[] = []
   const events: ChaosEvent[] = []
-  for (let atMs = 1000; atMs < about.durationMs - LAST_MS; atMs += CROWD_EVERY_MS * (0.5 + random())) {
+  for (let atMs = 1000; atMs < about.durationMs - LAST_MS; atMs += (CROWD_EVERY_MS / about.pace) * (0.5 + random())) {
     const at = about.first + resources.length
     resources.push({ seed: contentSeed(about.seed, at), bytes: pick(random, CROWD_SIZES) })
     events.push({ kind: 'crowd', atMs: Math.round(atMs), resource: at })
@@ -116,11 +116,11 @@ function crowdsOf(random: Random, about: { seed: number; durationMs: number; fir
 
 function jobsOf(
   random: Random,
-  about: { durationMs: number; hosts: number; resources: readonly ChaosResource[] },
+  about: { durationMs: number; hosts: number; pace: number; resources: readonly ChaosResource[] },
 ): ChaosEvent[] {
-  const { durationMs, hosts, resources } = about
+  const { durationMs, hosts, pace, resources } = about
   const events: ChaosEvent[] = []
-  for (let atMs = 1500; atMs < durationMs - LAST_MS; atMs += JOB_EVERY_MS * (0.5 + random())) {
+  for (let atMs = 1500; atMs < durationMs - LAST_MS; atMs += (JOB_EVERY_MS / pace) * (0.5 + random())) {
     // Where the fetches are by then, about.
     const oldest = Math.floor((atMs / durationMs) * (resources.length - WINDOW))
     const resource = oldest + Math.floor(random() * WINDOW)
@@ -144,13 +144,17 @@ function rangeOf(random: Random, bytes: number): { startBytes: number; endBytes:
   return { startBytes, endBytes: startBytes + 1 + Math.floor(random() * (bytes - startBytes)) }
 }
 
-function faultsOf(random: Random, about: { durationMs: number; hosts: number }): ChaosEvent[] {
+function faultsOf(random: Random, about: { durationMs: number; hosts: number; pace: number }): ChaosEvent[] {
   const events: ChaosEvent[] = []
   /** What is at fault, until when: two faults of one thing would end each other. */
   const busyUntilMs = new Map<string, number>()
   let deck: FaultKind[] = []
   const endMs = about.durationMs - LAST_MS
-  for (let atMs = FIRST_FAULT_MS; atMs < endMs - MIN_FAULT_MS; atMs += FAULT_EVERY_MS * (0.5 + random())) {
+  for (
+    let atMs = FIRST_FAULT_MS;
+    atMs < endMs - MIN_FAULT_MS;
+    atMs += (FAULT_EVERY_MS / about.pace) * (0.5 + random())
+  ) {
     for (let tries = 0; tries < 4; tries++) {
       if (deck.length === 0) deck = shuffled(random)
       const kind = deck.shift() ?? 'fetch-killed'

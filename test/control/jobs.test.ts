@@ -10,8 +10,7 @@ import type { JobStreamEvent } from '../../src/jobs/jobs-api.ts'
 import { startTestOrigin } from '../support/test-origin.ts'
 import { ask, openApi, reaches } from './job-api.ts'
 
-const origin = await startTestOrigin()
-t.teardown(() => origin.close())
+const origin = await startTestOrigin() // until the process ends
 
 const NO_JOB = '00000000-0000-4000-8000-000000000000'
 

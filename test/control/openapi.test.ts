@@ -12,8 +12,7 @@ import { decodeSentEvents } from '../../src/control/sse.ts'
 import { startTestOrigin } from '../support/test-origin.ts'
 import { type ApiHome, ask, openApi, openStream, type RawAnswer, reaches } from './job-api.ts'
 
-const origin = await startTestOrigin()
-t.teardown(() => origin.close())
+const origin = await startTestOrigin() // until the process ends
 
 interface Operation {
   readonly operationId: string

@@ -143,6 +143,8 @@ export class TestOrigin {
       server.once('error', reject)
       server.listen(0, '127.0.0.1', resolve)
     })
+    // Whoever needs it for all tests of a file leaves it to the end of the process.
+    server.unref()
     const { port } = server.address() as AddressInfo
     return new TestOrigin(server, `${isTls ? 'https' : 'http'}://127.0.0.1:${port}`)
   }
