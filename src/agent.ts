@@ -349,7 +349,10 @@ export class Agent {
     return (await this.#parts.secret?.reload()) ?? false
   }
 
-  /** Gets one resource into one target, verified. The delivery is ended either way. @see Transfers.run */
+  /**
+   * Gets one resource into one target, verified. The delivery is ended either way. What `onEvent` throws is logged and
+   * changes nothing. @see Transfers.run
+   */
   async fetch(
     request: TransferRequest,
     delivery: Delivery,
@@ -372,7 +375,13 @@ export class Agent {
     if (!request.useOrigin) this.#networkWanted.abort()
     const run = this.#parts.transfers.run({ ...request, url }, delivery, {
       signal,
-      onEvent: options.onEvent ?? (() => {}),
+      onEvent: (event) => {
+        try {
+          options.onEvent?.(event)
+        } catch (err) {
+          this.#log.warn({ err, event: event.event }, 'who listens to a fetch failed')
+        }
+      },
       isOwner: options.isOwner ?? true,
     })
     this.#active.add(run)

@@ -53,8 +53,19 @@ export function createLogger({ level = 'silent', destination, pretty = false }: 
       serializers: { err: describeError },
       hooks: { streamWrite: (line) => finishLine(line, pretty) },
     },
-    destination ?? pino.destination({ dest: 2, sync: true }),
+    destination ?? standardError(),
   )
+}
+
+/** What is kept of lines that could not be written, in characters. */
+const MAX_UNWRITTEN = 1024 * 1024
+
+/** A line that cannot be written (a full disk, a terminal that was closed) is lost: no work fails for it. */
+function standardError(): DestinationStream {
+  const destination = pino.destination({ dest: 2, sync: true, maxLength: MAX_UNWRITTEN })
+  // Without a listener pino throws it at whoever logs.
+  destination.on('error', () => {})
+  return destination
 }
 
 /** JSON makes `{}` of an error and a map of numbers of bytes: both are said in a better way while they are whole. */

@@ -1,3 +1,5 @@
+import { spawnSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import t from 'tap'
 import { ShorthaulError } from '../src/errors.ts'
 import { createLogger, redactText } from '../src/log.ts'
@@ -185,4 +187,21 @@ await t.test('pretty lines are for people, and cannot steer their terminal', asy
       .every((part) => part.startsWith('    ')),
     'nothing forged stands at the start of a line',
   )
+})
+
+t.test('a log that cannot be written fails nobody', { skip: !existsSync('/dev/full') && 'needs /dev/full' }, (t) => {
+  const script = `
+    import { createLogger } from ${JSON.stringify(new URL('../src/log.ts', import.meta.url).href)}
+    const log = createLogger({ level: 'info' })
+    for (let count = 0; count < 3; count++) log.info('nobody reads this')
+    console.log('goes on')
+  `
+  const child = [...process.execArgv, '--input-type=module', '-e', script].map(
+    (word) => `'${word.replaceAll("'", `'\\''`)}'`,
+  )
+  const { stdout, status } = spawnSync('sh', ['-c', `exec '${process.execPath}' ${child.join(' ')} 2>/dev/full`], {
+    encoding: 'utf8',
+  })
+  t.match({ stdout, status }, { stdout: 'goes on\n', status: 0 })
+  t.end()
 })

@@ -89,8 +89,11 @@ export async function daemonVerb(options: GlobalOptions): Promise<void> {
 /** Node would print the error with all that hangs on it, requests and their header fields, past the log and its redaction. */
 function endOnFault(log: Logger): void {
   process.on('uncaughtException', (err) => {
-    log.fatal({ err }, 'ended by a fault')
-    process.exit(EXIT.local)
+    try {
+      log.fatal({ err }, 'ended by a fault')
+    } finally {
+      process.exit(EXIT.local)
+    }
   })
 }
 

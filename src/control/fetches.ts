@@ -28,8 +28,8 @@ export class Fetches {
     const delivery = new RemoteDelivery(response, { leftOver, isInOrder, isWhole, signal })
     this.#deliveries.set(id, delivery)
     response.writeHead(200, { 'content-type': FETCH_TYPE })
-    await delivery.send({ frame: 'accepted', id })
     try {
+      await delivery.send({ frame: 'accepted', id })
       const result = await agent.fetch(body.request, delivery, {
         signal,
         onEvent: (event) => delivery.tell(event),

@@ -136,6 +136,10 @@ export class ControlServer {
   #newServer(identify: (request: IncomingMessage) => Pick<Exchange, 'asker' | 'sessions'>): Server {
     const server = createServer({ requestTimeout: 0 }, (request, response) => this.#accept(request, response, identify))
     server.maxConnections = MAX_CONNECTIONS
+    // Before, it is said by who wants to listen.
+    server.once('listening', () => {
+      server.on('error', (err) => this.#log.error({ err }, 'the control server failed'))
+    })
     this.#servers.push(server)
     return server
   }

@@ -41,8 +41,10 @@ export class OwnerProcess {
     this.#log = log
     this.ended = new Promise((resolve) => {
       child.once('close', () => resolve())
-      // It never was.
-      child.once('error', () => resolve())
+      // It never was. A signal that cannot be sent is an error, too.
+      child.on('error', () => {
+        if (child.pid === undefined) resolve()
+      })
     })
   }
 
@@ -63,8 +65,10 @@ export class OwnerProcess {
     )
     const started = new OwnerProcess(account, child, log)
     const ready = started.#expect(READY_CALL, START_DEADLINE_MS)
-    started.#listen()
+    // Without descriptors there are no pipes to listen to, and nobody gets to wait for it.
+    ready.catch(() => {})
     try {
+      started.#listen()
       await ready
       return started
     } catch (error) {
@@ -98,11 +102,12 @@ export class OwnerProcess {
   ): Promise<unknown> {
     if (this.#isGone) return Promise.reject(this.#lost())
     const call = this.#nextCall++
+    const frame = encodeJsonFrame({ ...request, frame: 'call', call })
     const answered = this.#expect(call, options.deadlineMs)
     const { stdin } = this.#child
     // In one go: nothing comes between a call and its segment. Who waits for the answer holds back the next one.
     stdin.cork()
-    stdin.write(encodeJsonFrame({ ...request, frame: 'call', call }))
+    stdin.write(frame)
     if (options.segment) {
       const { index, bytes } = options.segment
       stdin.write(encodeSegmentHead(index, bytes.byteLength))
@@ -136,7 +141,7 @@ export class OwnerProcess {
       complaint = (complaint + chunk.toString('utf8')).slice(0, MAX_COMPLAINT_BYTES)
     })
     this.#child.once('error', (err) => {
-      this.#log.warn({ err, uid: this.account.uid }, 'the process of a user did not start')
+      this.#log.warn({ err, uid: this.account.uid }, 'the process of a user did not start, or does not end')
       this.#fail()
     })
     this.#child.once('close', (exitCode, signal) => {

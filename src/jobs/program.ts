@@ -66,6 +66,12 @@ export function runProgram(program: Program, { signal }: { readonly signal: Abor
       detached: isPosix,
       windowsHide: true,
     })
+    let end: (how: ProgramEnd) => void = resolve
+    child.once('error', (error) => {
+      end({ kind: 'not-started', message: `it cannot be started: ${systemCode(error) ?? error.message}` })
+    })
+    // Without descriptors there are no pipes, whatever the types say; the error follows.
+    if (!(child.stdout as Readable | undefined) || !(child.stderr as Readable | undefined)) return
     const output = [heard(child.stdout), heard(child.stderr)]
     let isKilled = false
     const kill = () => {
@@ -79,14 +85,11 @@ export function runProgram(program: Program, { signal }: { readonly signal: Abor
     }
     const timer = setTimeout(kill, deadlineMs)
     signal.addEventListener('abort', kill, { once: true })
-    const end = (how: ProgramEnd) => {
+    end = (how) => {
       clearTimeout(timer)
       signal.removeEventListener('abort', kill)
       resolve(how)
     }
-    child.once('error', (error) => {
-      end({ kind: 'not-started', message: `it cannot be started: ${systemCode(error) ?? error.message}` })
-    })
     let exitCode: number | null = null
     child.once('exit', (code) => {
       exitCode = code

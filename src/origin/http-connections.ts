@@ -6,7 +6,7 @@
  */
 import { readFile } from 'node:fs/promises'
 import type { Socket } from 'node:net'
-import { rootCertificates } from 'node:tls'
+import { createSecureContext, rootCertificates } from 'node:tls'
 import { Agent, buildConnector, type Dispatcher, errors, Pool, ProxyAgent } from 'undici'
 import { ShorthaulError, systemCode } from '../errors.ts'
 import type { Pacer } from '../throttle/pacer.ts'
@@ -87,6 +87,7 @@ export class HttpConnections {
       cert: await readPem('the client certificate', clientCert.certFile),
       key: await readPem('the key of the client certificate', clientCert.keyFile),
     }
+    if (clientCert && cert) checkClientCert(clientCert.certFile, cert)
     return new HttpConnections(options, tls, cert)
   }
 
@@ -248,9 +249,31 @@ function pacedConnector(
       onSocket?.(socket.raw)
       // It has what undici and tls use of a socket.
       const httpSocket = socket as unknown as Socket
-      if (isTls) connect({ ...target, httpSocket }, callback)
-      else callback(null, httpSocket)
+      if (!isTls) {
+        callback(null, httpSocket)
+        return
+      }
+      try {
+        connect({ ...target, httpSocket }, callback)
+      } catch (error) {
+        // TLS that cannot be set up is thrown, and undici does not look into a listener.
+        socket.on('error', () => {}).destroy()
+        callback(error as Error, null)
+      }
     })
+  }
+}
+
+/** @throws SHORTHAUL_CONFIG_INVALID when TLS cannot use it */
+function checkClientCert(certFile: string, cert: { readonly cert: string; readonly key: string }): void {
+  try {
+    createSecureContext(cert)
+  } catch (cause) {
+    throw new ShorthaulError(
+      'SHORTHAUL_CONFIG_INVALID',
+      `Cannot use the client certificate "${certFile}" with its key: ${(cause as Error).message}`,
+      { cause, details: { path: certFile } },
+    )
   }
 }
 

@@ -40,6 +40,7 @@ export async function sendRequest(route: Route, request: HttpRequest, clock: Clo
   throwIfAborted(request.signal)
   const exchange = new HttpExchange(request, clock)
   const { dispatcher, origin, target } = route
+  exchange.response.catch(() => {}) // nobody waits for it when the dispatcher throws
   dispatcher.dispatch(
     {
       origin,

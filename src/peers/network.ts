@@ -303,28 +303,45 @@ export class Network {
     for (;;) {
       const delayMs = this.#inUse.size > 0 ? TICK_IN_USE_MS : TICK_IDLE_MS
       await clock.sleep(delayMs, { signal: this.#stop.signal })
-      if (this.#secrets().length !== this.#secretCount) this.#applySecrets()
-      this.#reception.closeUnlisted() // an invitation may have ended
-      const nowMs = clock.monotonicMs()
-      for (const key of this.#table.keys()) {
-        for (const session of [...this.#table.sessions(key)]) {
-          const found = session.pulse.look(nowMs, MAX_TICK_GAP_MS)
-          if (found === 'dead') session.close('silent')
-          else if (found === 'ping') session.ping()
-        }
+      await this.#kept('looking after the sessions', () => this.#tick())
+    }
+  }
+
+  #tick(): void {
+    if (this.#secrets().length !== this.#secretCount) this.#applySecrets()
+    this.#reception.closeUnlisted() // an invitation may have ended
+    const nowMs = this.#components.clock.monotonicMs()
+    for (const key of this.#table.keys()) {
+      for (const session of [...this.#table.sessions(key)]) {
+        const found = session.pulse.look(nowMs, MAX_TICK_GAP_MS)
+        if (found === 'dead') session.close('silent')
+        else if (found === 'ping') session.ping()
       }
     }
   }
 
+  /** A loop goes on, whatever one round of it met: without descriptors even the interfaces cannot be listed. */
+  async #kept(what: string, round: () => void | Promise<void>): Promise<void> {
+    try {
+      await round()
+    } catch (err) {
+      this.#log.error({ err }, `${what} failed, and is tried again`)
+    }
+  }
+
   async #runInterfaceChecks(): Promise<void> {
-    const { clock, interfaces = networkInterfaces } = this.#components
+    const { clock } = this.#components
     for (;;) {
       await clock.sleep(INTERFACE_CHECK_MS, { signal: this.#stop.signal })
-      const chosen = chooseInterface(interfaces(), this.#options.interface)
-      const isSame = chosen?.address === this.#interface.address && chosen.cidr === this.#interface.cidr
-      if (isSame && this.#link !== null) continue
-      await this.#change(chosen)
+      await this.#kept('looking for another network', () => this.#checkInterface())
     }
+  }
+
+  async #checkInterface(): Promise<void> {
+    const { interfaces = networkInterfaces } = this.#components
+    const chosen = chooseInterface(interfaces(), this.#options.interface)
+    const isSame = chosen?.address === this.#interface.address && chosen.cidr === this.#interface.cidr
+    if (!isSame || this.#link === null) await this.#change(chosen)
   }
 
   /** Another address, or none: everything that was bound to the old one starts anew. A failure is tried again later. */

@@ -38,6 +38,7 @@ export class Gate {
 
 /** The promise's result, unless the signal aborts first; the work behind it goes on for others who wait for it. */
 export async function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  promise.catch(() => {}) // nobody waits for it when the signal is first
   if (signal.aborted) throw abortError(signal)
   let onAbort: (() => void) | undefined
   const aborted = new Promise<never>((_, reject) => {

@@ -98,18 +98,24 @@ export class HostMeter {
 
   /** Never rejects. */
   async #run(signal: AbortSignal): Promise<void> {
-    const { clock, log } = this.#components
+    const { clock } = this.#components
     try {
-      while (!signal.aborted) {
-        const waitMs = await this.#measure(signal)
-        if (!signal.aborted) await clock.sleep(waitMs, { signal })
-      }
-    } catch (error) {
-      if (!signal.aborted) log.error({ err: error }, 'measuring the network ended')
+      while (!signal.aborted) await clock.sleep(await this.#measureOrRest(signal), { signal })
+    } catch {
+      // It was told to end.
     } finally {
       await this.#nic?.counters.close()
       this.#nic = null
       this.#lastWan = null
+    }
+  }
+
+  async #measureOrRest(signal: AbortSignal): Promise<number> {
+    try {
+      return await this.#measure(signal)
+    } catch (error) {
+      if (!signal.aborted) this.#components.log.error({ err: error }, 'measuring the network failed')
+      return BLIND_TICK_MS
     }
   }
 

@@ -242,6 +242,8 @@ export class WanGovernor {
         this.#running = null
         if (this.#hasDemand() && !this.#stop.signal.aborted) this.#start()
       })
+      // What fails again at once is tried again when there is other work.
+      .catch((err: unknown) => this.#c.log.error({ err }, 'the governor failed again'))
   }
 
   async #run(): Promise<void> {

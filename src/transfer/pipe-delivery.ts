@@ -32,14 +32,14 @@ export class PipeDelivery implements Delivery {
 
   async keep(): Promise<void> {}
 
-  write(index: number, segment: VerifiedBytes): Promise<void> {
+  async write(index: number, segment: VerifiedBytes): Promise<void> {
     // What is early does not wait for the positions before it: those may never come, when the transfer is aborted. Its
     // buffer is the caller's again, so it is held as a copy.
     const isEarly = index !== this.#reach
     this.#queued.set(index, isEarly ? Uint8Array.from(segment.bytes) : segment.bytes)
     while (this.#queued.has(this.#reach)) this.#reach++
     this.#writing = this.#writing.then(() => this.#drain())
-    return this.#writing
+    await this.#writing
   }
 
   windowEnd(): number {

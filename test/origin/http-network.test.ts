@@ -333,3 +333,12 @@ void t.test('a proxy that cannot be used is told without its secrets', async (t)
     t.notOk(inspect(error, { depth: 10 }).includes(login))
   }
 })
+
+await t.test(
+  'a client certificate that TLS cannot use is refused when it is read, not when it is needed',
+  async (t) => {
+    const dir = t.testdir({ 'cert.pem': 'not a certificate', 'key.pem': 'not a key' })
+    const clientCert = { certFile: `${dir}/cert.pem`, keyFile: `${dir}/key.pem` }
+    await t.rejects(client(t, { clientCert }), { code: 'SHORTHAUL_CONFIG_INVALID', message: /cert\.pem" with its key/ })
+  },
+)
