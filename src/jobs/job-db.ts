@@ -17,7 +17,7 @@ import { dirname, join } from 'node:path'
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
 import { isShorthaulError, localIoError, ShorthaulError } from '../errors.ts'
-import { type Change, classifyIndexError, del, IndexDb, put } from '../store/index-db.ts'
+import { type Change, classifyIndexError, del, IndexDb, ioCodeOf, put } from '../store/index-db.ts'
 import type { KeyRange } from '../store/index-keys.ts'
 import type { Job, JobFile, JobId, JobOwner } from './job.ts'
 import type { JobEventRecord, NotifyChannel, OutboxEntry } from './job-events.ts'
@@ -225,7 +225,7 @@ async function openOrSetAside<T>(
   } catch (error) {
     if (!isDamage(error)) {
       if (isShorthaulError(error)) throw error
-      throw localIoError('open the jobs in', path, error, 'SHORTHAUL_STORE_IO')
+      throw localIoError('open the jobs in', path, error, ioCodeOf(error))
     }
     const aside = `${path}.damaged-${clock.nowMs()}`
     await rename(path, aside)

@@ -69,6 +69,11 @@ export function isNoSpace(error: unknown): boolean {
   )
 }
 
+/** What is told of an error of the disk below an index. */
+export function ioCodeOf(error: unknown): 'SHORTHAUL_DISK_FULL' | 'SHORTHAUL_STORE_IO' {
+  return isNoSpace(error) ? 'SHORTHAUL_DISK_FULL' : 'SHORTHAUL_STORE_IO'
+}
+
 /**
  * LevelDB's own defaults, written down because they are the index's share of memory: about 16 MiB (the cache, and two
  * write buffers while one is being flushed). Other sizes were not measured; what the cache misses is in the page cache.
@@ -236,8 +241,7 @@ export class IndexDb {
   #translated(error: unknown): ShorthaulError {
     const failure = classifyIndexError(error)
     if (failure === 'corrupt') this.#onCorrupt()
-    const code = isNoSpace(error) ? 'SHORTHAUL_DISK_FULL' : 'SHORTHAUL_STORE_IO'
-    return new ShorthaulError(code, `Cannot use the index "${this.path}": ${failure}`, {
+    return new ShorthaulError(ioCodeOf(error), `Cannot use the index "${this.path}": ${failure}`, {
       cause: error,
       details: { path: this.path, failure },
     })

@@ -6,7 +6,7 @@ import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promise
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { ShorthaulError } from '../errors.ts'
-import { classifyIndexError, IndexDb, put } from './index-db.ts'
+import { classifyIndexError, IndexDb, ioCodeOf, put } from './index-db.ts'
 import { keys } from './index-keys.ts'
 
 /** Of the whole layout: files, keys and values. A newer one is refused, an older one would be converted here. */
@@ -52,8 +52,8 @@ function versionError(path: string, version: number): ShorthaulError {
 
 /**
  * @param options.isDistrusted start anew whatever is there
- * @throws SHORTHAUL_DATA_DIR_IN_USE (without the owner's pid: the caller knows where that stands), SHORTHAUL_STORE_IO,
- *   SHORTHAUL_STORE_VERSION
+ * @throws SHORTHAUL_DATA_DIR_IN_USE (without the owner's pid: the caller knows where that stands), SHORTHAUL_DISK_FULL,
+ *   SHORTHAUL_STORE_IO, SHORTHAUL_STORE_VERSION
  */
 export async function openIndex(
   components: { log: Logger },
@@ -130,7 +130,7 @@ async function openAside(context: { log: Logger; root: string; open: () => Promi
 function openError(error: unknown, path: string): unknown {
   if (error instanceof ShorthaulError) return error
   const kind = classifyIndexError(error)
-  const code = kind === 'locked' ? 'SHORTHAUL_DATA_DIR_IN_USE' : 'SHORTHAUL_STORE_IO'
+  const code = kind === 'locked' ? 'SHORTHAUL_DATA_DIR_IN_USE' : ioCodeOf(error)
   return new ShorthaulError(code, `Cannot open the index "${path}": ${kind}`, { cause: error, details: { path } })
 }
 

@@ -363,4 +363,7 @@ t.test('a full disk: commits answer false, and the store opens again', async (t)
   t.equal((await again.stat()).segmentCount, 2, 'a smaller quota is kept')
   t.ok((await stat(mount)).isDirectory())
   await again.close()
+
+  await writeFile(join(mount, 'filler'), Buffer.alloc(6_000_000)).catch(() => {})
+  await t.rejects(openStore(mount), { code: 'SHORTHAUL_DISK_FULL' }, 'one that is full at the start is called so')
 })
