@@ -1,7 +1,8 @@
 /**
  * The daemon's agent. A command that found no daemon is the agent of the data directory itself, until its transfer is done,
  * and others join it: a daemon that gave up then would come back only when nobody has fetched anything for a while, and
- * with it the jobs and what the neighbours get from here. So it waits for commands, and for nobody else.
+ * with it the jobs and what the neighbours get from here. So it waits for commands, and for nobody else. It waits for room
+ * on a full disk, too: a service manager gives up on what fails a few times, and jobs are to go on without a hand.
  */
 import type { Logger } from 'pino'
 import { Agent } from '../agent.ts'
@@ -15,29 +16,43 @@ import { isShorthaulError, throwIfAborted } from '../errors.ts'
 const POLL_MS = 50
 /** An agent that starts or leaves does not answer for a moment; what is silent for longer is not ours to wait for. */
 const SILENCE_MS = 10_000
+const ROOM_POLL_MS = 5000
 
-/** @throws SHORTHAUL_DATA_DIR_IN_USE when another daemon has it, SHORTHAUL_ABORTED, and what Agent.open throws */
+/**
+ * Resolves when nothing is in its way.
+ * @throws SHORTHAUL_DATA_DIR_IN_USE when another daemon has it, SHORTHAUL_ABORTED, and what Agent.open throws
+ */
 export async function openDaemonAgent(
   config: Config,
   options: { readonly log: Logger; readonly signal: AbortSignal },
 ): Promise<Agent> {
   const { log, signal } = options
-  let isTold = false
+  const told = new Set<string>()
+  const tell = (what: string, fields: object) => {
+    if (!told.has(what)) log.warn(fields, what)
+    told.add(what)
+  }
   let answeredAtMs = systemClock.monotonicMs()
   for (;;) {
     throwIfAborted(signal)
+    let pollMs = POLL_MS
     try {
       return await Agent.open({ config, role: 'daemon' }, { log })
-    } catch (error) {
-      if (!isShorthaulError(error, 'SHORTHAUL_DATA_DIR_IN_USE')) throw error
-      const owner = await ownerOf(config)
-      const nowMs = systemClock.monotonicMs()
-      if (owner === 'command') answeredAtMs = nowMs
-      if (owner === 'daemon' || nowMs - answeredAtMs > SILENCE_MS) throw error
-      if (!isTold) log.info({ dataDir: config.dataDir }, 'waiting for the command that uses the data directory')
-      isTold = true
+    } catch (err) {
+      if (isShorthaulError(err, 'SHORTHAUL_DISK_FULL')) {
+        tell('waiting for room on the disk', { err })
+        pollMs = ROOM_POLL_MS
+      } else if (isShorthaulError(err, 'SHORTHAUL_DATA_DIR_IN_USE')) {
+        const owner = await ownerOf(config)
+        const nowMs = systemClock.monotonicMs()
+        if (owner === 'command') answeredAtMs = nowMs
+        if (owner === 'daemon' || nowMs - answeredAtMs > SILENCE_MS) throw err
+        tell('waiting for the command that uses the data directory', { dataDir: config.dataDir })
+      } else {
+        throw err
+      }
     }
-    await systemClock.sleep(POLL_MS, { signal }).catch(() => {})
+    await systemClock.sleep(pollMs, { signal }).catch(() => {})
   }
 }
 

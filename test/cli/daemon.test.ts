@@ -1,9 +1,10 @@
 /** The daemon, the verbs that talk to it, and fetches through it. */
-import { readFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { startTestOrigin } from '../support/test-origin.ts'
-import { CLI_TEST_TIMEOUT_MS, CliHome, type Json } from './cli-home.ts'
+import { CLI_TEST_TIMEOUT_MS, CliHome, type Json, type Started } from './cli-home.ts'
 
 t.setTimeout(CLI_TEST_TIMEOUT_MS)
 
@@ -23,6 +24,18 @@ function bytesAt(path: string): Buffer {
   return content.read(0, content.lengthBytes)
 }
 
+/** @returns what it said instead, if it ended */
+function hasSaid({ child, done }: Started, text: string): Promise<string> {
+  const waits = new Promise<string>((resolve) => {
+    let said = ''
+    child.stderr?.on('data', (chunk: Buffer) => {
+      said += chunk.toString()
+      if (said.includes(text)) resolve('it said so')
+    })
+  })
+  return Promise.race([waits, done.then(({ stderr }) => stderr)])
+}
+
 interface Check {
   readonly name: string
   readonly state: string
@@ -35,16 +48,25 @@ t.test('a daemon waits for the command that uses its data directory, and has it 
   const command = home.start(['fetch', url, '--json'])
   await command.firstLine() // it fetches, so the directory is its own
   const daemon = home.start(['daemon'])
-  const waits = new Promise<string>((resolve) => {
-    let said = ''
-    daemon.child.stderr?.on('data', (chunk: Buffer) => {
-      said += chunk.toString()
-      if (said.includes('waiting for the command')) resolve('waits')
-    })
-  })
-  t.equal(await Promise.race([waits, daemon.done.then(({ stderr }) => stderr)]), 'waits')
+  t.equal(await hasSaid(daemon, 'waiting for the command'), 'it said so')
   command.child.kill('SIGKILL')
   t.match(JSON.parse(await daemon.firstLine()), { event: 'ready', dataDir: home.dataDir })
+})
+
+t.test('a daemon waits for room on a full disk, and starts when there is some', async (t) => {
+  const home = newHome(t)
+  mkdirSync(home.dataDir, { mode: 0o700 })
+  if (spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=8m,mode=700', 'tmpfs', home.dataDir]).status !== 0) {
+    t.comment('skipped: needs root and mount')
+    return
+  }
+  t.teardown(() => spawnSync('umount', ['-l', home.dataDir]))
+  const filler = join(home.dataDir, 'filler')
+  t.throws(() => writeFileSync(filler, Buffer.alloc(9_000_000)), { code: 'ENOSPC' })
+  const daemon = home.start(['daemon'])
+  t.equal(await hasSaid(daemon, 'waiting for room on the disk'), 'it said so')
+  rmSync(filler)
+  t.match(JSON.parse(await daemon.firstLine()), { event: 'ready' })
 })
 
 t.test('a daemon serves fetch and the other verbs, and ends with 0 on SIGTERM', async (t) => {
