@@ -222,7 +222,8 @@ export class JobEngine {
       try {
         nextMs = await this.#pass()
       } catch (err) {
-        // The database or the disk: the jobs are as they were, and the next pass tries again.
+        // The database or the disk: the jobs are as they were. Trying again at once would only fill the log.
+        nextMs = REST_MS
         this.#log.error({ err }, 'the jobs could not be looked at')
       }
       await this.#sleep(nextMs)
