@@ -1,7 +1,7 @@
 /** The fetches of a chaos run: real commands on each host, watched while they run and judged when they end. */
 import { existsSync } from 'node:fs'
-import { unlink } from 'node:fs/promises'
-import { join } from 'node:path'
+import { readdir, rm, unlink } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
 import { type Random, seededRandom, systemClock } from '../../src/clock.ts'
 import type { FetchDone, FetchFailed, FetchProgress } from '../lab/agent-host.ts'
 import { pathOf } from '../lab/generated-content.ts'
@@ -15,7 +15,10 @@ import type { ChaosWorld } from './world.ts'
 const WORKERS = 1
 const MIN_PAUSE_MS = 500
 const MAX_PAUSE_MS = 2500
-/** People come back to what failed; and a disk of the lab is soon full of parts that nobody goes on with. */
+/**
+ * People come back to what failed, before they begin more, and make room when there is none: a disk of the lab would soon be
+ * full of parts that nobody goes on with, and all that came after would fail for it.
+ */
 const MAX_UNFINISHED = 3
 const WATCH_EVERY_MS = 1000
 
@@ -104,7 +107,7 @@ export class FetchLoad {
     let next = 0
     const work = async (random: Random) => {
       while (!stop.aborted) {
-        await this.#goOnWithOldest(host)
+        await this.#goOnWithOldest(host, stop)
         const plan = plans[next++ % plans.length]
         if (!plan) return
         const { outcome, target } = await this.fetch(host, plan)
@@ -118,11 +121,25 @@ export class FetchLoad {
     await Promise.all(Array.from({ length: WORKERS }, (_, at) => work(seededRandom(seed + at))))
   }
 
-  /** If the host has left too many unfinished. */
-  async #goOnWithOldest(host: ChaosHost): Promise<void> {
-    const left = [...this.unfinished.values()].filter((one) => one.host === host && !this.#targetsInUse.has(one.target))
-    const [oldest] = left
-    if (oldest && left.length > MAX_UNFINISHED) await this.finish(oldest)
+  /** Until the host has not left too many unfinished. */
+  async #goOnWithOldest(host: ChaosHost, stop: AbortSignal): Promise<void> {
+    while (!stop.aborted) {
+      const isLeft = (one: Unfinished) => one.host === host && !this.#targetsInUse.has(one.target)
+      const left = [...this.unfinished.values()].filter(isLeft)
+      const [oldest] = left
+      if (!oldest || left.length <= MAX_UNFINISHED) return
+      const outcome = await this.finish(oldest)
+      if (outcome.is !== 'failed') continue
+      if (outcome.code === 'SHORTHAUL_DISK_FULL') await this.#forget(oldest)
+      await systemClock.sleep(MIN_PAUSE_MS, { signal: stop }).catch(() => {})
+    }
+  }
+
+  /** As a person does who needs the room. */
+  async #forget({ target }: Unfinished): Promise<void> {
+    const parts = (await readdir(dirname(target))).filter((name) => name.startsWith(`.${basename(target)}.`))
+    for (const name of parts) await rm(join(dirname(target), name), { force: true })
+    this.unfinished.delete(target)
   }
 
   /** The same command again, without a digest of a generation that may be gone. */
