@@ -1,6 +1,6 @@
 /** What the control API needs of an agent. */
 import type { AgentKey } from '../content/ids.ts'
-import type { Caller } from '../jobs/jobs.ts'
+import type { Caller } from '../jobs/job-access.ts'
 import type { JobsApi } from '../jobs/jobs-api.ts'
 import type { Delivery, TransferEvent, TransferRequest, TransferResult } from '../transfer/request.ts'
 

@@ -5,7 +5,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import { isIP } from 'node:net'
-import type { Caller } from '../jobs/jobs.ts'
+import type { Caller } from '../jobs/job-access.ts'
 import { Refusal } from './problem.ts'
 import type { Asker } from './route.ts'
 import type { Sessions } from './sessions.ts'

@@ -1,7 +1,7 @@
 /** The routes of jobs: each is one method of JobsApi, as the caller. */
 import { ShorthaulError } from '../errors.ts'
 import { type JobId, parseJobId } from '../jobs/job.ts'
-import type { Caller } from '../jobs/jobs.ts'
+import type { Caller } from '../jobs/job-access.ts'
 import type { JobOrder, JobPatch, JobsApi, JobView } from '../jobs/jobs-api.ts'
 import { sendEvents } from './event-answer.ts'
 import {

@@ -4,7 +4,7 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { z } from 'zod'
-import type { Caller } from '../jobs/jobs.ts'
+import type { Caller } from '../jobs/job-access.ts'
 import type { ControlledAgent } from './controlled-agent.ts'
 import type { Sessions } from './sessions.ts'
 

@@ -16,7 +16,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { type Clock, secretBytes } from '../clock.ts'
 import { localIoError, ShorthaulError, systemCode } from '../errors.ts'
-import type { Caller } from '../jobs/jobs.ts'
+import type { Caller } from '../jobs/job-access.ts'
 
 /** Everybody may make files; only its owner sees which there are; nobody removes another's. */
 const DIR_MODE = 0o1733

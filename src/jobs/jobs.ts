@@ -1,8 +1,8 @@
 /**
  * Jobs: transfers that are handed over and forgotten, and survive everything but being cancelled. Opens book, engine and
- * outbox, and says who may do what: a user their own, an administrator everything.
+ * outbox, and makes the changes that callers ask for.
  *
- * The doing is in engine.ts, the records in job-book.ts.
+ * The doing is in engine.ts, the records in job-book.ts, who may do what in job-access.ts, what callers see in job-reader.ts.
  */
 import { createHash, randomUUID } from 'node:crypto'
 import type { Logger } from 'pino'
@@ -11,25 +11,23 @@ import { isShorthaulError, ShorthaulError } from '../errors.ts'
 import { JobEngine, type JobEngineOptions, type Surroundings } from './engine.ts'
 import { EventStream } from './event-stream.ts'
 import { type Job, type JobFile, type JobId, type JobOwner, type JobSettings, totalsOf, withFile } from './job.ts'
+import {
+  type Caller,
+  isOwnedBy,
+  jobOf,
+  liveJobOf,
+  mustBeAdmin,
+  mustLive,
+  unknownFile,
+  unknownJob,
+  wrongState,
+} from './job-access.ts'
 import { type Edit, JobBook } from './job-book.ts'
 import type { JobEventBody } from './job-events.ts'
+import { JobReader } from './job-reader.ts'
 import type { FetchForJob } from './job-run.ts'
 import type { JobTargets } from './job-targets.ts'
-import type {
-  CompleteResult,
-  FileOrder,
-  FilePatch,
-  JobEventOptions,
-  JobFilePage,
-  JobListOptions,
-  JobOrder,
-  JobPage,
-  JobPatch,
-  JobProgress,
-  JobStreamEvent,
-  JobsApi,
-  JobView,
-} from './jobs-api.ts'
+import type { CompleteResult, FileOrder, FilePatch, JobOrder, JobPatch, JobsApi, JobView } from './jobs-api.ts'
 import { commandNotifier } from './notify-command.ts'
 import { WebhookNotifier } from './notify-webhook.ts'
 import {
@@ -46,12 +44,6 @@ import type { RunAsOwner } from './program.ts'
 import { isFinal, type JobEvent, transition } from './states.ts'
 import { FORGIVEN, step } from './steps.ts'
 import { type JobSecrets, NO_SECRETS, Vault } from './vault.ts'
-
-/** Who asks. */
-export interface Caller extends JobOwner {
-  /** May see and change everybody's jobs. */
-  readonly isAdmin: boolean
-}
 
 export interface JobsComponents {
   readonly clock: Clock
@@ -76,15 +68,13 @@ export interface JobsOptions extends JobEngineOptions {
   readonly defaults: Pick<JobSettings, 'minRetryDelayMs' | 'noProgressTimeoutMs' | 'maxTransferTimeMs'>
 }
 
-const MAX_PAGE = 1000
-const DEFAULT_PAGE = 100
-
 export class Jobs {
   readonly #c: JobsComponents
   readonly #o: JobsOptions
   readonly #book: JobBook
   readonly #vault: Vault
   readonly #engine: JobEngine
+  readonly #reader: JobReader
   readonly #stream: EventStream
   readonly #outbox: Outbox
   readonly #webhooks: WebhookNotifier
@@ -107,6 +97,7 @@ export class Jobs {
     this.#vault = opened.vault
     this.#engine = opened.engine
     this.#stream = opened.stream
+    this.#reader = new JobReader(opened)
     this.#outbox = opened.outbox
     this.#webhooks = opened.webhooks
   }
@@ -169,9 +160,9 @@ export class Jobs {
     return {
       create: (order) => this.#create(order, caller),
       addFiles: (id, files) => this.#addFiles(id, files, caller),
-      list: async (options = {}) => this.#list(options, caller),
-      get: async (id) => this.#view(this.#mine(id, caller)),
-      files: (id, options = {}) => this.#files(id, options, caller),
+      list: async (options = {}) => this.#reader.list(options, caller),
+      get: async (id) => this.#reader.view(jobOf(this.#book, id, caller)),
+      files: (id, options = {}) => this.#reader.files(id, options, caller),
       set: (id, patch) => this.#set(id, patch, caller),
       setFile: (id, index, patch) => this.#setFile(id, { index, patch }, caller),
       replacePrefix: (id, prefix) => this.#replacePrefix(id, prefix, caller),
@@ -180,7 +171,7 @@ export class Jobs {
       cancel: (id) => this.#cancel(id, caller),
       complete: (id) => this.#complete(id, caller),
       takeOwnership: (id) => this.#takeOwnership(id, caller),
-      events: (options) => this.#events(options, caller),
+      events: (options) => this.#reader.events(options, caller),
     }
   }
 
@@ -191,19 +182,7 @@ export class Jobs {
 
   /** For `status`. */
   counts(): Readonly<Record<Job['state'], number>> {
-    const counts = {
-      queued: 0,
-      connecting: 0,
-      transferring: 0,
-      suspended: 0,
-      error: 0,
-      'transient-error': 0,
-      transferred: 0,
-      acknowledged: 0,
-      cancelled: 0,
-    }
-    for (const { state } of this.#book.jobs()) counts[state]++
-    return counts
+    return this.#reader.counts()
   }
 
   /** Jobs stop where they are, and go on when they are opened again. Idempotent. */
@@ -232,7 +211,7 @@ export class Jobs {
     const owner: JobOwner = { uid: caller.uid, name: caller.name }
     const made = idempotencyKey === undefined ? null : { key: idempotencyKey, requestSha256 }
     const before = made ? await this.#book.madeJob(owner, made) : null
-    if (before) return this.#view(before)
+    if (before) return this.#reader.view(before)
     const files = filesOf(fileOrders, { firstIndex: 0, others: [], rules })
     this.#checkFileCount(files.length)
     const id = randomUUID() as JobId // the only place where one is made
@@ -278,11 +257,11 @@ export class Jobs {
     const added = await this.#book.add({ job, files, events, ...(made ? { made } : {}) }, () =>
       this.#checkJobCount(caller),
     )
-    return this.#view(added)
+    return this.#reader.view(added)
   }
 
   async #addFiles(id: JobId, orders: readonly FileOrder[], caller: Caller): Promise<JobView> {
-    this.#alive(id, caller)
+    liveJobOf(this.#book, id, caller)
     if (orders.length === 0)
       throw new ShorthaulError('SHORTHAUL_USAGE', 'Cannot add no files to the job: expected some')
     const rules = this.#rules(caller)
@@ -296,46 +275,14 @@ export class Jobs {
     return this.#viewOf(job, id)
   }
 
-  #list({ states, allUsers = false, after, limit = DEFAULT_PAGE }: JobListOptions, caller: Caller): JobPage {
-    if (allUsers) mustBeAdmin(caller)
-    const size = pageSize(limit)
-    const seen = this.#book
-      .all()
-      .filter(
-        (job) => (allUsers || isOwnedBy(job, caller)) && (states ? states.includes(job.state) : !isFinal(job.state)),
-      )
-    // By the order of creation: a job that was forgotten meanwhile leaves the page where it was.
-    const last = after === undefined ? null : this.#book.get(after)
-    if (after !== undefined && last === null) throw unknownJob(after)
-    const start = last === null ? 0 : seen.findIndex((job) => isAfter(job, last))
-    const page = start === -1 ? [] : seen.slice(start, start + size)
-    const hasMore = start !== -1 && start + size < seen.length
-    return { jobs: page.map((job) => this.#view(job)), next: hasMore ? (page.at(-1)?.id ?? null) : null }
-  }
-
-  async #files(id: JobId, options: { after?: number; limit?: number }, caller: Caller): Promise<JobFilePage> {
-    const job = this.#mine(id, caller)
-    const after = options.after ?? -1
-    const limit = pageSize(options.limit ?? MAX_PAGE)
-    const files = await this.#book.filePage(id, {
-      after,
-      limit: Math.min(limit, Math.max(0, job.totals.fileCount - after - 1)),
-    })
-    const last = files.at(-1)?.index ?? after
-    return {
-      files: files.map((file) => this.#engine.liveFile(id, file)),
-      next: last + 1 < job.totals.fileCount && files.length > 0 ? last : null,
-    }
-  }
-
   async #set(id: JobId, patch: JobPatch, caller: Caller): Promise<JobView> {
-    const before = this.#alive(id, caller)
+    const before = liveJobOf(this.#book, id, caller)
     const { headers, webhookSecret, ...settings } = patch
     checkSettings(settings, this.#rules(caller))
     checkSecrets(patch)
     const isTurnAffected = TURN_SETTINGS.some((key) => patch[key] !== undefined)
     const job = await this.#book.change(id, (now) => {
-      this.#mustLive(now)
+      mustLive(now)
       return {
         job: {
           ...now,
@@ -377,7 +324,7 @@ export class Jobs {
   }
 
   async #setFile(id: JobId, { index, patch }: { index: number; patch: FilePatch }, caller: Caller): Promise<JobFile> {
-    const job = this.#alive(id, caller)
+    const job = liveJobOf(this.#book, id, caller)
     const before = await this.#book.file(id, index)
     if (before === null) throw unknownFile(job, index)
     const patchOf = (file: JobFile) => (file.index === index ? patch : null)
@@ -393,7 +340,7 @@ export class Jobs {
   }
 
   async #replacePrefix(id: JobId, { from, to }: { from: string; to: string }, caller: Caller): Promise<number> {
-    this.#alive(id, caller)
+    liveJobOf(this.#book, id, caller)
     if (from === '') throw new ShorthaulError('SHORTHAUL_USAGE', 'Cannot replace a prefix of nothing')
     let count = 0
     await this.#engine.pause(id, async () => {
@@ -448,7 +395,7 @@ export class Jobs {
   }
 
   async #resume(id: JobId, caller: Caller): Promise<JobView> {
-    const { totals } = this.#alive(id, caller)
+    const { totals } = liveJobOf(this.#book, id, caller)
     if (totals.fileCount === 0) {
       throw new ShorthaulError('SHORTHAUL_JOB_STATE', 'Cannot resume the job: it has no files; add one first', {
         details: { job: id, state: 'suspended', isEmpty: true },
@@ -466,21 +413,21 @@ export class Jobs {
   }
 
   async #complete(id: JobId, caller: Caller): Promise<CompleteResult> {
-    const before = this.#mine(id, caller)
+    const before = jobOf(this.#book, id, caller)
     if (transition(before.state, 'complete') === null) throw wrongState(before, 'complete')
     await this.#engine.complete(id)
-    const job = this.#mine(id, caller)
+    const job = jobOf(this.#book, id, caller)
     const files = await this.#book.files(id)
     const deliveredCount = files.filter(({ state }) => state === 'delivered').length
-    return { job: this.#view(job), deliveredCount, abandonedCount: files.length - deliveredCount }
+    return { job: this.#reader.view(job), deliveredCount, abandonedCount: files.length - deliveredCount }
   }
 
   async #takeOwnership(id: JobId, caller: Caller): Promise<JobView> {
     mustBeAdmin(caller)
-    const before = this.#alive(id, caller)
+    const before = liveJobOf(this.#book, id, caller)
     await this.#engine.pause(id, async () => {
       // Refused before anything is removed.
-      this.#stepped(this.#mine(id, caller), 'more-work', {})
+      this.#stepped(jobOf(this.#book, id, caller), 'more-work', {})
       // The parts belong to the one whose job it was: what is whole comes again from the cache.
       for (const file of await this.#book.files(id)) {
         if (file.state !== 'delivered') await this.#c.targets.discard(before, file)
@@ -504,55 +451,11 @@ export class Jobs {
         return { ...edit, files: after, events: [...(edit.events ?? []), { kind: 'changed', previous: state, state }] }
       })
     })
-    return this.#view(this.#mine(id, caller))
-  }
-
-  /** From this moment on, though it is read only later. */
-  #events(options: JobEventOptions, caller: Caller): AsyncGenerator<JobStreamEvent> {
-    if (options.allUsers) mustBeAdmin(caller)
-    const { last } = this.#book.eventIds
-    return this.#eventsFrom(Math.min(options.after ?? last, last), options, caller)
-  }
-
-  async *#eventsFrom(
-    from: number,
-    { job, allUsers = false, hasProgress = false, signal }: JobEventOptions,
-    caller: Caller,
-  ): AsyncGenerator<JobStreamEvent> {
-    const isWanted = (event: { readonly job: JobId; readonly owner: JobOwner }) =>
-      (job === undefined || event.job === job) && (allUsers || isSameUser(event.owner, caller))
-    for await (const event of this.#stream.read({
-      signal,
-      from,
-      past: (id) => this.#book.eventsAfter(id),
-      ...(hasProgress ? { progress: () => this.#progress(isWanted) } : {}),
-    })) {
-      if (event.kind === 'progress' || isWanted(event)) yield event
-    }
-  }
-
-  #progress(isWanted: (event: { job: JobId; owner: JobOwner }) => boolean): JobProgress[] {
-    const events: JobProgress[] = []
-    for (const job of this.#book.jobs()) {
-      if (!this.#engine.hasTurn(job.id) || !isWanted({ job: job.id, owner: job.owner })) continue
-      const { bytesDone, bytesTotal, unknownLengthCount, doneCount, fileCount } = this.#engine.totals(job)
-      const bytesPerSec = this.#engine.bytesPerSec(job.id)
-      events.push({
-        kind: 'progress',
-        job: job.id,
-        bytesDone,
-        bytesTotal,
-        unknownLengthCount,
-        doneCount,
-        fileCount,
-        bytesPerSec,
-      })
-    }
-    return events
+    return this.#reader.view(jobOf(this.#book, id, caller))
   }
 
   async #step(id: JobId, event: JobEvent, caller: Caller): Promise<Job | null> {
-    this.#mine(id, caller)
+    jobOf(this.#book, id, caller)
     return this.#book.change(id, (now) => {
       const isGoingOn = event === 'resume' && now.state !== 'queued' && transition(now.state, event) === 'queued'
       return this.#stepped(now, event, {
@@ -567,23 +470,6 @@ export class Jobs {
     const edit = step(job, event, { nowMs: this.#c.clock.nowMs(), changes })
     if (edit === null) throw wrongState(job, event)
     return edit
-  }
-
-  /** @throws SHORTHAUL_JOB_NOT_FOUND; another user's job is not there either */
-  #mine(id: JobId, caller: Caller): Job {
-    const job = this.#book.get(id)
-    if (job === null || !(caller.isAdmin || isOwnedBy(job, caller))) throw unknownJob(id)
-    return job
-  }
-
-  #alive(id: JobId, caller: Caller): Job {
-    const job = this.#mine(id, caller)
-    this.#mustLive(job)
-    return job
-  }
-
-  #mustLive(job: Job): void {
-    if (isFinal(job.state)) throw wrongState(job, 'change')
   }
 
   #rules({ uid, name }: Caller): OrderRules {
@@ -615,18 +501,7 @@ export class Jobs {
 
   #viewOf(job: Job | null, id: JobId): JobView {
     if (job === null) throw unknownJob(id)
-    return this.#view(this.#book.get(id) ?? job)
-  }
-
-  #view(job: Job): JobView {
-    const { sealed, stalledMs, idleMs, isCompleting, isCleaned, queuedSeq, attempt, ...seen } = job
-    return {
-      ...seen,
-      retryAtMs: this.#engine.retryAtMs(job),
-      totals: this.#engine.totals(job),
-      bytesPerSec: this.#engine.bytesPerSec(job.id),
-      reason: this.#engine.why(job),
-    }
+    return this.#reader.view(this.#book.get(id) ?? job)
   }
 }
 
@@ -643,41 +518,4 @@ function nameOf({ url }: JobFile): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what must not get into a name
   const name = segment.replace(/[\u0000-\u001f\u007f]/g, '').slice(0, 200)
   return name === '' ? new URL(url).hostname || 'job' : name
-}
-
-function isOwnedBy(job: Job, caller: JobOwner): boolean {
-  return isSameUser(job.owner, caller)
-}
-
-function isSameUser(one: JobOwner, other: JobOwner): boolean {
-  return one.uid === null ? one.name === other.name : one.uid === other.uid
-}
-
-function isAfter(job: Job, last: Job): boolean {
-  return job.createdAtMs > last.createdAtMs || (job.createdAtMs === last.createdAtMs && job.id > last.id)
-}
-
-function pageSize(limit: number): number {
-  if (Number.isSafeInteger(limit) && limit >= 1 && limit <= MAX_PAGE) return limit
-  throw new ShorthaulError('SHORTHAUL_USAGE', `Cannot list ${limit} at a time, expected 1 to ${MAX_PAGE}`)
-}
-
-function mustBeAdmin({ name, isAdmin }: Caller): void {
-  if (!isAdmin) throw new ShorthaulError('SHORTHAUL_FORBIDDEN', `Cannot do this as ${name}: only an administrator may`)
-}
-
-function unknownJob(id: JobId): ShorthaulError {
-  return new ShorthaulError('SHORTHAUL_JOB_NOT_FOUND', `Cannot find job ${id}`, { details: { job: id } })
-}
-
-function unknownFile({ id }: Job, index: number): ShorthaulError {
-  return new ShorthaulError('SHORTHAUL_JOB_NOT_FOUND', `Cannot find file ${index} of job ${id}`, {
-    details: { job: id, index },
-  })
-}
-
-function wrongState({ id, state }: Job, what: string): ShorthaulError {
-  return new ShorthaulError('SHORTHAUL_JOB_STATE', `Cannot ${what} job ${id}: it is ${state}`, {
-    details: { job: id, state },
-  })
 }
