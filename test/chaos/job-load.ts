@@ -44,10 +44,12 @@ export class JobLoad {
   async hurry(): Promise<void> {
     for (const host of this.#world.hosts) {
       const page = await host.call('GET', '/v1/jobs?limit=1000').catch(() => null)
-      for (const { id } of (page as { readonly jobs: readonly JobSeen[] } | null)?.jobs ?? []) {
+      for (const { id, state } of (page as { readonly jobs: readonly JobSeen[] } | null)?.jobs ?? []) {
         await host.call('PATCH', `/v1/jobs/${id}`, { body: { priority: 'foreground' } }).catch((error: unknown) => {
           this.#world.note('job cannot be hurried', { host: host.host, id, error: String(error) })
         })
+        // Its pause may be one of minutes by now.
+        if (state === 'transient-error') await this.#act(host, id, 'resume')
       }
     }
   }
@@ -163,7 +165,7 @@ export class JobLoad {
   }
 
   /** What was already done by an earlier call that broke off is done. */
-  async #act(host: ChaosHost, id: string, verb: 'cancel' | 'complete'): Promise<void> {
+  async #act(host: ChaosHost, id: string, verb: 'cancel' | 'complete' | 'resume'): Promise<void> {
     await host.call('POST', `/v1/jobs/${id}/${verb}`).catch((error: unknown) => {
       this.#world.note('job cannot be changed', { host: host.host, id, verb, error: String(error) })
     })
