@@ -148,7 +148,7 @@ export class ControlClient {
             await delivery.restart()
             break
           case 'digest':
-            await this.post(`/v1/fetch/${id}/digest`, { sha256: await delivery.digest(frame.lengthBytes) })
+            await this.#tellDigest(id, await delivery.digest(frame.lengthBytes))
             break
           case 'complete':
             await delivery.complete(frame.lengthBytes)
@@ -168,6 +168,13 @@ export class ControlClient {
     }
     if (result === null) throw lost(undefined)
     return result
+  }
+
+  /** Whoever does not take it is not the agent that asked: that one is gone, and another one answers on its socket. */
+  async #tellDigest(id: string, sha256: string): Promise<void> {
+    await this.post(`/v1/fetch/${id}/digest`, { sha256 }).catch((error: unknown) => {
+      throw lost(error)
+    })
   }
 
   /** @param isOurs the agent has to know who asks */
