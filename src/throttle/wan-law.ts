@@ -184,6 +184,8 @@ export class WanLaw {
   #yieldEndedMs = Number.NEGATIVE_INFINITY
   /** Own rate when the start last overshot. */
   #overshotRate: number | null = null
+  /** How long our own queue takes to drain after a try that found no more; null: that was not why it drains. */
+  #ownDrainMs: number | null = null
   /** The capacity has held for a while: a yield is not its fault. */
   #isConfirmed = false
   /** Since the last drain the rate has risen to where it is, from a start or a yield. */
@@ -347,9 +349,11 @@ export class WanLaw {
     }
     const line = this.#capacity ?? this.#overshotRate ?? 0
     const { arrivedBytesPerSec } = sample
-    const isOthers = arrivedBytesPerSec !== null && arrivedBytesPerSec < OTHERS_RATIO * line && this.#isHot(delay)
+    const isLosing = arrivedBytesPerSec !== null && arrivedBytesPerSec < OTHERS_RATIO * line
+    const ownMs = isLosing ? 0 : this.#ownDrainMs
     // The last 200 ms must lie after what we did.
-    if (elapsedMs <= (isOthers ? delay.baseMs + 300 : MAX_DRAIN_MS)) return
+    const waitMs = ownMs === null || !this.#isHot(delay) ? MAX_DRAIN_MS : delay.baseMs + 300 + ownMs
+    if (elapsedMs <= Math.min(waitMs, MAX_DRAIN_MS)) return
     this.#rate = this.#level.floorBytesPerSec
     this.#enterYield(sample, 'queue')
     this.#isCutJudged = true
@@ -414,8 +418,11 @@ export class WanLaw {
       this.#endProbe(nowMs, false)
       // What comes off a line that is full is what it gives.
       this.#capacity = Math.max(capacity, sample.arrivedBytesPerSec ?? 0)
-      this.#rate = capacity * (this.#isHot(delay) ? DRAIN_RATIO : AFTER_PROBE_RATIO)
+      const isHot = this.#isHot(delay)
+      this.#rate = capacity * (isHot ? DRAIN_RATIO : AFTER_PROBE_RATIO)
       this.#enter('drain', nowMs)
+      // We read so much less than comes that it is gone in this time, twice over; what is still there is not ours.
+      this.#ownDrainMs = isHot ? null : (2 * delay.queueMs) / (1 - AFTER_PROBE_RATIO)
       return
     }
     if (nowMs < probe.untilMs) return
@@ -593,6 +600,7 @@ export class WanLaw {
     this.#phase = phase
     this.#enteredMs = nowMs
     this.#steppedMs = nowMs
+    this.#ownDrainMs = null
     this.#plateau = { atMs: nowMs, bytesPerSec: 0, count: 0 }
     if (phase === 'cruise') {
       this.#probe = null
