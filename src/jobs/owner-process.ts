@@ -180,7 +180,8 @@ export class OwnerProcess {
 
   /** It is of no use any more: whoever waits need not wait for its end, which a dead file server may put off. */
   #kill(): void {
-    this.#child.kill('SIGKILL')
+    // One that never was has no number, and Node.js would send the signal to our own process group.
+    if (this.#child.pid !== undefined) this.#child.kill('SIGKILL')
     this.#fail()
   }
 

@@ -76,8 +76,10 @@ export function runProgram(program: Program, { signal }: { readonly signal: Abor
     let isKilled = false
     const kill = () => {
       isKilled = true
+      // Without a number Node.js would send the signal to our own process group.
+      if (child.pid === undefined) return
       try {
-        if (isPosix && child.pid !== undefined) process.kill(-child.pid, 'SIGKILL')
+        if (isPosix) process.kill(-child.pid, 'SIGKILL')
         else child.kill('SIGKILL')
       } catch {
         // It has ended just now.

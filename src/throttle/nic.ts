@@ -203,7 +203,7 @@ export class ChildCounters implements NicCounters {
 
   async close(): Promise<void> {
     this.#hasEnded = true
-    this.#child?.kill('SIGKILL')
+    if (this.#child?.pid !== undefined) this.#child.kill('SIGKILL') // else Node.js would take it for our own group
     await this.#closed
   }
 
