@@ -12,7 +12,7 @@
 import { access, open, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Level } from 'level'
-import { isShorthaulError, ShorthaulError, systemCode } from '../errors.ts'
+import { isShorthaulError, localIoError, ShorthaulError, systemCode } from '../errors.ts'
 import type { KeyRange } from './index-keys.ts'
 import { Serial } from './serial.ts'
 
@@ -215,8 +215,8 @@ export class IndexDb {
    */
   async #renew(): Promise<void> {
     if (!this.#isSuspect || this.#isClosing) return
+    if (this.#db.status === 'open') await proveRoom(this.path)
     await this.#guard(async () => {
-      if (this.#db.status === 'open') await proveRoom(this.path)
       this.#renewals++
       await this.#db.close()
       await this.#db.open()
@@ -257,13 +257,16 @@ async function hasLostItsHead(path: string): Promise<boolean> {
   )
 }
 
-/** @throws ENOSPC and the like when opening the database again could fail for want of room: then nobody could read it. */
+/**
+ * Opening the database again could fail for want of room, and then nobody could read it.
+ * @throws SHORTHAUL_DISK_FULL, SHORTHAUL_STORE_IO
+ */
 async function proveRoom(path: string): Promise<void> {
-  const logs = (await readdir(path)).filter((name) => name.endsWith('.log'))
-  const sizes = await Promise.all(logs.map(async (name) => (await stat(join(path, name))).size))
-  const neededBytes = sizes.reduce((sum, size) => sum + size, OPENING_BYTES)
   const probe = join(path, ROOM_PROBE)
   try {
+    const logs = (await readdir(path)).filter((name) => name.endsWith('.log'))
+    const sizes = await Promise.all(logs.map(async (name) => (await stat(join(path, name))).size))
+    const neededBytes = sizes.reduce((sum, size) => sum + size, OPENING_BYTES)
     const handle = await open(probe, 'w', 0o600)
     try {
       await handle.writeFile(Buffer.alloc(neededBytes))
@@ -271,7 +274,10 @@ async function proveRoom(path: string): Promise<void> {
     } finally {
       await handle.close()
     }
+  } catch (cause) {
+    // Not the database's: a log that it removed meanwhile must not be taken for one that is lost.
+    throw localIoError('find room in', path, cause, 'SHORTHAUL_STORE_IO')
   } finally {
-    await rm(probe, { force: true })
+    await rm(probe, { force: true }).catch(() => {}) // the first error is the one to tell
   }
 }
