@@ -6,6 +6,7 @@ import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import type { Readable, Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import type { Logger } from 'pino'
+import { killChild } from '../child-signal.ts'
 import { ShorthaulError } from '../errors.ts'
 import { decodeFramesOf, encodeJsonFrame, encodeSegmentHead } from '../transfer/frames.ts'
 import type { Account } from './accounts.ts'
@@ -180,8 +181,7 @@ export class OwnerProcess {
 
   /** It is of no use any more: whoever waits need not wait for its end, which a dead file server may put off. */
   #kill(): void {
-    // One that never was has no number, and Node.js would send the signal to our own process group.
-    if (this.#child.pid !== undefined) this.#child.kill('SIGKILL')
+    killChild(this.#child)
     this.#fail()
   }
 

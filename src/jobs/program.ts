@@ -6,6 +6,7 @@ import { spawn } from 'node:child_process'
 import { userInfo } from 'node:os'
 import { parse } from 'node:path'
 import type { Readable } from 'node:stream'
+import { killChild } from '../child-signal.ts'
 import { systemCode } from '../errors.ts'
 import type { JobOwner } from './job.ts'
 
@@ -76,11 +77,9 @@ export function runProgram(program: Program, { signal }: { readonly signal: Abor
     let isKilled = false
     const kill = () => {
       isKilled = true
-      // Without a number Node.js would send the signal to our own process group.
-      if (child.pid === undefined) return
       try {
-        if (isPosix) process.kill(-child.pid, 'SIGKILL')
-        else child.kill('SIGKILL')
+        if (isPosix && child.pid !== undefined) process.kill(-child.pid, 'SIGKILL')
+        else killChild(child)
       } catch {
         // It has ended just now.
       }

@@ -8,6 +8,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import type { Logger } from 'pino'
+import { killChild } from '../child-signal.ts'
 import type { Clock } from '../clock.ts'
 
 export interface NicTotals {
@@ -203,7 +204,7 @@ export class ChildCounters implements NicCounters {
 
   async close(): Promise<void> {
     this.#hasEnded = true
-    if (this.#child?.pid !== undefined) this.#child.kill('SIGKILL') // else Node.js would take it for our own group
+    if (this.#child) killChild(this.#child)
     await this.#closed
   }
 

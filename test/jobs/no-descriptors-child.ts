@@ -22,7 +22,6 @@ process.on('uncaughtException', (error) => {
   process.exit(1)
 })
 
-// The first fills what Node.js opens for processes once; it is not what is looked at.
 const taken: number[] = []
 try {
   for (;;) taken.push(openSync('/dev/null', 'r'))
