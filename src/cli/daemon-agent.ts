@@ -28,8 +28,8 @@ export async function openDaemonAgent(
 ): Promise<Agent> {
   const { log, signal } = options
   const told = new Set<string>()
-  const tell = (what: string, fields: object) => {
-    if (!told.has(what)) log.warn(fields, what)
+  const tellOnce = (what: 'command' | 'room', tell: () => void) => {
+    if (!told.has(what)) tell()
     told.add(what)
   }
   let answeredAtMs = systemClock.monotonicMs()
@@ -40,16 +40,16 @@ export async function openDaemonAgent(
       return await Agent.open({ config, role: 'daemon' }, { log })
     } catch (err) {
       if (isShorthaulError(err, 'SHORTHAUL_DISK_FULL')) {
-        tell('waiting for room on the disk', { err })
+        tellOnce('room', () => log.warn({ err }, 'waiting for room on the disk'))
         pollMs = ROOM_POLL_MS
-      } else if (isShorthaulError(err, 'SHORTHAUL_DATA_DIR_IN_USE')) {
+      } else {
+        if (!isShorthaulError(err, 'SHORTHAUL_DATA_DIR_IN_USE')) throw err
         const owner = await ownerOf(config)
         const nowMs = systemClock.monotonicMs()
         if (owner === 'command') answeredAtMs = nowMs
         if (owner === 'daemon' || nowMs - answeredAtMs > SILENCE_MS) throw err
-        tell('waiting for the command that uses the data directory', { dataDir: config.dataDir })
-      } else {
-        throw err
+        const { dataDir } = config
+        tellOnce('command', () => log.info({ dataDir }, 'waiting for the command that uses the data directory'))
       }
     }
     await systemClock.sleep(pollMs, { signal }).catch(() => {})
