@@ -2,7 +2,7 @@
  * An agent with jobs for jobs-bench.ts.
  * argv: data directory, `fill` JOBS FILES ORIGIN or `measure`
  */
-import { Agent } from '../src/agent.ts'
+import { Agent } from '../src/agent/agent.ts'
 import { systemClock } from '../src/clock.ts'
 import { loadConfig } from '../src/config/load.ts'
 

@@ -1,12 +1,7 @@
 /** The public surface of the library: an agent, its configuration, and where bytes may go. */
-export {
-  Agent,
-  type AgentComponents,
-  type AgentOptions,
-  type AgentStatus,
-  type CacheEntry,
-  type PeerStatus,
-} from './agent.ts'
+export { Agent, type AgentComponents, type AgentOptions } from './agent/agent.ts'
+export type { AgentCache } from './agent/cache.ts'
+export type { AgentStatus, CacheEntry, PeerStatus } from './agent/views.ts'
 export { type Config, currentUser, type LoadedConfig, loadConfig } from './config/load.ts'
 export { ControlClient } from './control/client.ts'
 export { ERROR_TABLE, type ErrorCode, EXIT, type ExitCode, isShorthaulError, ShorthaulError } from './errors.ts'

@@ -2,7 +2,7 @@
  * The answers of the control API with their types: the one place where commands believe what the agent says. Both ends
  * are this program, and the socket belongs to the user or to the system, so that shapes are not checked again.
  */
-import type { AgentStatus, CacheEntry } from '../agent.ts'
+import type { AgentStatus, CacheEntry } from '../agent/views.ts'
 import type { Config } from '../config/load.ts'
 import type { ControlClient } from '../control/client.ts'
 import type { OriginFacts } from '../origin/origin.ts'
@@ -44,27 +44,27 @@ export async function askAgentForOrigin(
   return (await client.post('/v1/origin/probe', { url }, options)) as OriginFacts
 }
 
-/** What the cache verbs do; an agent in this process has the same methods. */
+/** What the cache verbs do; an `AgentCache` in this process has the same methods. */
 export interface CacheControl {
-  cacheEntries(): Promise<readonly CacheEntry[]>
-  cacheStat(): Promise<StoreStat>
-  verifyCache(options: { readonly signal: AbortSignal }): Promise<VerifyResult>
+  entries(): Promise<readonly CacheEntry[]>
+  stat(): Promise<StoreStat>
+  verify(options: { readonly signal: AbortSignal }): Promise<VerifyResult>
   /** Each returns how many generations of the URL matched. */
   pin(url: string): Promise<number>
   unpin(url: string): Promise<number>
-  removeCached(url: string): Promise<number>
+  remove(url: string): Promise<number>
 }
 
 export function cacheOf(client: ControlClient): CacheControl {
   const change = async (path: string, url: string) =>
     ((await client.post(path, { url })) as { matched: number }).matched
   return {
-    cacheEntries: async () => ((await client.get('/v1/cache')) as { entries: CacheEntry[] }).entries,
-    cacheStat: async () => (await client.get('/v1/cache/stat')) as StoreStat,
-    verifyCache: async (options) => (await client.post('/v1/cache/verify', {}, options)) as VerifyResult,
+    entries: async () => ((await client.get('/v1/cache')) as { entries: CacheEntry[] }).entries,
+    stat: async () => (await client.get('/v1/cache/stat')) as StoreStat,
+    verify: async (options) => (await client.post('/v1/cache/verify', {}, options)) as VerifyResult,
     pin: (url) => change('/v1/cache/pin', url),
     unpin: (url) => change('/v1/cache/unpin', url),
-    removeCached: (url) => change('/v1/cache/rm', url),
+    remove: (url) => change('/v1/cache/rm', url),
   }
 }
 

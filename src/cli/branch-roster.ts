@@ -1,7 +1,7 @@
 /** `shorthaul branch invite | join | members | admit | revoke`: who belongs to a branch with a signed roster. */
 import { resolve } from 'node:path'
-import type { PeerStatus } from '../agent.ts'
-import type { RosterView } from '../agent-roster.ts'
+import type { RosterView } from '../agent/roster.ts'
+import type { PeerStatus } from '../agent/views.ts'
 import { parseInviteCode } from '../config/invite-code.ts'
 import { writeJoined } from '../config/secret.ts'
 import { parseDuration } from '../config/units.ts'

@@ -2,7 +2,7 @@
  * `shorthaul cache`: what is kept here. Works on the running agent, and without one on the data directory itself: by an
  * agent in this process that opens no ports.
  */
-import type { CacheEntry } from '../agent.ts'
+import type { CacheEntry } from '../agent/views.ts'
 import { formatBytes } from '../config/units.ts'
 import { redactUrl } from '../errors.ts'
 import { normaliseUrl } from '../origin/origins.ts'
@@ -54,14 +54,14 @@ async function withCache(
     return
   }
   try {
-    await task(acquired.embedded.agent, { output, signal })
+    await task(acquired.embedded.agent.cache, { output, signal })
   } finally {
     await acquired.embedded.close()
   }
 }
 
 async function list(cache: CacheControl, { output }: Run): Promise<void> {
-  const entries = [...(await cache.cacheEntries())].sort((a, b) => b.lastUsedAtMs - a.lastUsedAtMs)
+  const entries = [...(await cache.entries())].sort((a, b) => b.lastUsedAtMs - a.lastUsedAtMs)
   // A query or user info may be a credential, and lists are pasted into tickets.
   output.json({ event: 'cache', entries: entries.map((entry) => ({ ...entry, url: redactUrl(entry.url) })) })
   if (entries.length === 0) output.remark('shorthaul: nothing is cached')
@@ -89,7 +89,7 @@ function formatCached({ bytes, cachedBytes }: CacheEntry): string {
 }
 
 async function stat(cache: CacheControl, { output }: Run): Promise<void> {
-  const found = await cache.cacheStat()
+  const found = await cache.stat()
   output.json({ event: 'cache-stat', ...found })
   output.text(
     formatTable([
@@ -103,7 +103,7 @@ async function stat(cache: CacheControl, { output }: Run): Promise<void> {
 }
 
 async function verify(cache: CacheControl, { output, signal }: Run): Promise<void> {
-  const found = await cache.verifyCache({ signal })
+  const found = await cache.verify({ signal })
   output.json({ event: 'cache-verify', ...found })
   output.text(
     formatTable([
@@ -118,7 +118,7 @@ async function verify(cache: CacheControl, { output, signal }: Run): Promise<voi
 const CHANGES = {
   pin: { method: 'pin', done: 'pinned' },
   unpin: { method: 'unpin', done: 'unpinned' },
-  rm: { method: 'removeCached', done: 'removed' },
+  rm: { method: 'remove', done: 'removed' },
 } as const
 
 export type CacheChange = keyof typeof CHANGES

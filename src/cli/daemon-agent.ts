@@ -5,7 +5,7 @@
  * on a full disk, too: a service manager gives up on what fails a few times, and jobs are to go on without a hand.
  */
 import type { Logger } from 'pino'
-import { Agent } from '../agent.ts'
+import { Agent } from '../agent/agent.ts'
 import { systemClock } from '../clock.ts'
 import { embeddedSocketPath, isSocketPathTooLong } from '../config/load.ts'
 import type { Config } from '../config/schema.ts'

@@ -2,7 +2,7 @@
  * One agent of the demo, a process of its own: the parent tells it over IPC what to fetch, and, to one of them, to lie.
  * Everything else is the same Agent that the daemon runs.
  */
-import { Agent } from '../agent.ts'
+import { Agent } from '../agent/agent.ts'
 import type { Config } from '../config/schema.ts'
 import { isShorthaulError } from '../errors.ts'
 import { PartFile } from '../transfer/part-file.ts'

@@ -1,5 +1,5 @@
 /** `shorthaul doctor`: looks at everything that commonly stands in the way, and says what to do about it. */
-import type { AgentStatus } from '../agent.ts'
+import type { AgentStatus } from '../agent/views.ts'
 import { formatDuration } from '../config/units.ts'
 import type { ControlClient } from '../control/client.ts'
 import { EXIT, isShorthaulError } from '../errors.ts'

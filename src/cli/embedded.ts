@@ -1,6 +1,6 @@
 /** An agent in the process of a command. Kept apart because loading an agent takes longer than most commands. */
 import type { Logger } from 'pino'
-import { Agent } from '../agent.ts'
+import { Agent } from '../agent/agent.ts'
 import { describeTooLong, embeddedSocketPath, isSocketPathTooLong, type LoadedConfig } from '../config/load.ts'
 import { ControlServer } from '../control/server.ts'
 import { createLogger } from '../log.ts'

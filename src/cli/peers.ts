@@ -1,5 +1,5 @@
 /** `shorthaul peers`: the neighbours that the running agent is connected to. */
-import type { PeerStatus } from '../agent.ts'
+import type { PeerStatus } from '../agent/views.ts'
 import { formatBytes, formatRate } from '../config/units.ts'
 import { printable, readStatus, remarkVersion, shortKey, withAgent } from './agent-view.ts'
 import { type GlobalOptions, loadCliConfig } from './context.ts'

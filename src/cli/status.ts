@@ -1,5 +1,5 @@
 /** `shorthaul status`: what a branch admin needs to believe that it works. */
-import type { AgentStatus } from '../agent.ts'
+import type { AgentStatus } from '../agent/views.ts'
 import { formatBytes, formatDuration } from '../config/units.ts'
 import type { LedgerTotals } from '../metrics/ledger.ts'
 import { printable, readStatus, remarkVersion, shortKey, withAgent } from './agent-view.ts'

@@ -1,5 +1,5 @@
 /** What the governors do, for people: lines for `status`, a picture for `throttle watch`. Pure. */
-import type { AgentStatus } from '../agent.ts'
+import type { AgentStatus } from '../agent/views.ts'
 import { formatTable } from './output.ts'
 
 type Wan = AgentStatus['throttle']['wan']

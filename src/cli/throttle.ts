@@ -1,5 +1,5 @@
 /** `shorthaul throttle watch`: what the governors do, twice a second, until Ctrl-C. */
-import type { AgentStatus } from '../agent.ts'
+import type { AgentStatus } from '../agent/views.ts'
 import { systemClock } from '../clock.ts'
 import { readStatus, remarkVersion, withAgent } from './agent-view.ts'
 import { type GlobalOptions, loadCliConfig } from './context.ts'

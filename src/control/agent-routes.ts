@@ -92,7 +92,7 @@ export function agentRoutes(fetches: Fetches): readonly Route[] {
       who: 'owner',
       summary: 'What is cached',
       answer: { status: 200, description: 'The resources.', schema: z.object({ entries: z.array(z.unknown()) }) },
-      handle: async ({ agent }) => ({ body: { entries: await agent.cacheEntries() } }),
+      handle: async ({ agent }) => ({ body: { entries: await agent.cache.entries() } }),
     }),
     route({
       method: 'GET',
@@ -100,7 +100,7 @@ export function agentRoutes(fetches: Fetches): readonly Route[] {
       who: 'owner',
       summary: 'How much is cached',
       answer: { status: 200, description: 'The figures.', schema: null },
-      handle: async ({ agent }) => ({ body: await agent.cacheStat() }),
+      handle: async ({ agent }) => ({ body: await agent.cache.stat() }),
     }),
     route({
       method: 'POST',
@@ -108,7 +108,7 @@ export function agentRoutes(fetches: Fetches): readonly Route[] {
       who: 'owner',
       summary: 'Hash all that is cached, and drop what is not what it should be',
       answer: { status: 200, description: 'What was found.', schema: null },
-      handle: async ({ agent, signal }) => ({ body: await agent.verifyCache({ signal }) }),
+      handle: async ({ agent, signal }) => ({ body: await agent.cache.verify({ signal }) }),
     }),
     route({
       method: 'GET',
@@ -130,9 +130,9 @@ export function agentRoutes(fetches: Fetches): readonly Route[] {
         body: { matched: agent.liftQuarantine(idFromBytes<AgentKey>(Buffer.from(key, 'hex'))) },
       }),
     }),
-    onCached('pin', 'Keep what is cached of a URL', ({ agent }, url) => agent.pin(url)),
-    onCached('unpin', 'Let what is cached of a URL go when room is needed', ({ agent }, url) => agent.unpin(url)),
-    onCached('rm', 'Remove what is cached of a URL', ({ agent }, url) => agent.removeCached(url)),
+    onCached('pin', 'Keep what is cached of a URL', ({ agent }, url) => agent.cache.pin(url)),
+    onCached('unpin', 'Let what is cached of a URL go when room is needed', ({ agent }, url) => agent.cache.unpin(url)),
+    onCached('rm', 'Remove what is cached of a URL', ({ agent }, url) => agent.cache.remove(url)),
   ]
 }
 

@@ -12,6 +12,16 @@ export interface BranchControl {
   revoke(who: string): { readonly kind: string; readonly name: string; readonly key: string }
 }
 
+export interface ControlledCache {
+  entries(): Promise<readonly unknown[]>
+  stat(): Promise<unknown>
+  verify(options: { signal: AbortSignal }): Promise<unknown>
+  /** Each returns how many generations of the URL matched. */
+  pin(url: string): Promise<number>
+  unpin(url: string): Promise<number>
+  remove(url: string): Promise<number>
+}
+
 export interface ControlledAgent {
   fetch(
     request: TransferRequest,
@@ -22,12 +32,7 @@ export interface ControlledAgent {
   diagnoseNetwork(): unknown
   refreshNetwork(): void
   probeOrigin(url: string, options: { signal: AbortSignal; isOwner: boolean }): Promise<unknown>
-  cacheEntries(): Promise<readonly unknown[]>
-  cacheStat(): Promise<unknown>
-  verifyCache(options: { signal: AbortSignal }): Promise<unknown>
-  pin(url: string): Promise<number>
-  unpin(url: string): Promise<number>
-  removeCached(url: string): Promise<number>
+  readonly cache: ControlledCache
   /** Members whose word counts for nothing. */
   quarantine(): readonly unknown[]
   liftQuarantine(key: AgentKey): number

@@ -46,11 +46,14 @@ class FakeAgent implements ControlledAgent {
     return { probed: url }
   }
 
-  async pin(url: string): Promise<number> {
-    this.changed.push(url)
-    return 1
+  readonly cache = {
+    entries: async () => [],
+    stat: async () => ({}),
+    verify: async () => ({}),
+    pin: async (url: string) => this.changed.push(url),
+    unpin: async () => 0,
+    remove: async () => 0,
   }
-
   readonly branch = {
     view: () => ({ isEnforced: true }),
     invite: (name: string, validMs: number) => ({ code: `${name} ${validMs}`, validUntilMs: validMs }),
@@ -60,11 +63,6 @@ class FakeAgent implements ControlledAgent {
   status = async () => ({ dataDir: '/data' })
   diagnoseNetwork = () => null
   refreshNetwork = () => {}
-  cacheEntries = async () => []
-  cacheStat = async () => ({})
-  verifyCache = async () => ({})
-  unpin = async () => 0
-  removeCached = async () => 0
   quarantine = () => []
   liftQuarantine = () => 0
   user = { uid: process.geteuid?.() ?? null, name: 'self', isAdmin: true }

@@ -7,7 +7,7 @@
  */
 import { readFileSync } from 'node:fs'
 import pino from 'pino'
-import { Agent } from '../../src/agent.ts'
+import { Agent } from '../../src/agent/agent.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { isShorthaulError } from '../../src/errors.ts'
 import type { JobId } from '../../src/jobs/job.ts'

@@ -6,7 +6,7 @@
  */
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { Agent } from '../../src/agent.ts'
+import { Agent } from '../../src/agent/agent.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { isShorthaulError } from '../../src/errors.ts'
 import { PartFile } from '../../src/transfer/part-file.ts'

@@ -1,6 +1,6 @@
 /** Things that jobs tests share. */
 import { join } from 'node:path'
-import { Agent, type AgentComponents } from '../../src/agent.ts'
+import { Agent, type AgentComponents } from '../../src/agent/agent.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import type { JobId } from '../../src/jobs/job.ts'
 import type { JobsApi, JobView } from '../../src/jobs/jobs-api.ts'

@@ -6,7 +6,7 @@
  */
 import { connect } from 'node:net'
 import pino from 'pino'
-import type { AgentStatus, PeerStatus } from '../../agent.ts'
+import type { AgentStatus, PeerStatus } from '../../agent/views.ts'
 import { secretBytes, systemClock, systemRandom } from '../../clock.ts'
 import type { Config } from '../../config/load.ts'
 import { formatBytes } from '../../config/units.ts'

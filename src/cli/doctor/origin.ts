@@ -1,6 +1,6 @@
 /** What `doctor --origin URL` finds out: what this origin can do, and what follows for sharing and resuming. */
 import type { Logger } from 'pino'
-import { originOptions } from '../../agent.ts'
+import { originOptions } from '../../agent/origin-options.ts'
 import { systemClock } from '../../clock.ts'
 import type { Config } from '../../config/load.ts'
 import { formatBytes, formatDuration } from '../../config/units.ts'

@@ -1,9 +1,9 @@
 /** Who does the work of jobs at their targets, and runs their commands. A part of the composition root. */
 import type { Logger } from 'pino'
-import type { JobOwner } from './jobs/job.ts'
-import { type JobTargets, OwnTargets } from './jobs/job-targets.ts'
-import type { JobsComponents } from './jobs/jobs.ts'
-import { runProgram } from './jobs/program.ts'
+import type { JobOwner } from '../jobs/job.ts'
+import { type JobTargets, OwnTargets } from '../jobs/job-targets.ts'
+import type { JobsComponents } from '../jobs/jobs.ts'
+import { runProgram } from '../jobs/program.ts'
 
 export type Owners = Required<Pick<JobsComponents, 'targets' | 'runAsOwner' | 'release'>>
 
@@ -24,8 +24,8 @@ export async function openOwners(
   }
   // Loaded only here: few agents are root's.
   const [{ OwnerProcesses }, { OwnedTargets }] = await Promise.all([
-    import('./jobs/owner-processes.ts'),
-    import('./jobs/owned-targets.ts'),
+    import('../jobs/owner-processes.ts'),
+    import('../jobs/owned-targets.ts'),
   ])
   const processes = new OwnerProcesses(components)
   return {

@@ -1,11 +1,11 @@
 import { join } from 'node:path'
 import t from 'tap'
-import { Agent } from '../src/agent.ts'
-import { type Clock, systemClock } from '../src/clock.ts'
-import { type Config, loadConfig } from '../src/config/load.ts'
-import { PartFile } from '../src/transfer/part-file.ts'
-import type { TransferRequest } from '../src/transfer/request.ts'
-import { startTestOrigin } from './support/test-origin.ts'
+import { Agent } from '../../src/agent/agent.ts'
+import { type Clock, systemClock } from '../../src/clock.ts'
+import { type Config, loadConfig } from '../../src/config/load.ts'
+import { PartFile } from '../../src/transfer/part-file.ts'
+import type { TransferRequest } from '../../src/transfer/request.ts'
+import { startTestOrigin } from '../support/test-origin.ts'
 
 const origin = await startTestOrigin()
 t.teardown(() => origin.close())

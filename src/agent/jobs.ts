@@ -1,15 +1,15 @@
 /** Builds the jobs and what they ask about the machine. A part of the composition root. */
 import { networkInterfaces, userInfo } from 'node:os'
 import type { Logger } from 'pino'
-import { openOwners } from './agent-owners.ts'
-import type { Clock, Random } from './clock.ts'
-import type { Config } from './config/schema.ts'
-import type { JobOwner } from './jobs/job.ts'
-import type { FetchForJob } from './jobs/job-run.ts'
-import type { JobTargets } from './jobs/job-targets.ts'
-import { Jobs } from './jobs/jobs.ts'
-import type { HostGate } from './throttle/host-gate.ts'
-import type { WanGovernor } from './throttle/wan-governor.ts'
+import type { Clock, Random } from '../clock.ts'
+import type { Config } from '../config/schema.ts'
+import type { JobOwner } from '../jobs/job.ts'
+import type { FetchForJob } from '../jobs/job-run.ts'
+import type { JobTargets } from '../jobs/job-targets.ts'
+import { Jobs } from '../jobs/jobs.ts'
+import type { HostGate } from '../throttle/host-gate.ts'
+import type { WanGovernor } from '../throttle/wan-governor.ts'
+import { openOwners } from './owners.ts'
 
 const DAY_MS = 24 * 3600 * 1000
 

@@ -6,9 +6,9 @@
  */
 import { stat } from 'node:fs/promises'
 import type { Logger } from 'pino'
-import type { Clock, Random } from './clock.ts'
-import { type BranchSecret, readSecret } from './config/secret.ts'
-import { formatSecretFile } from './config/secret-file.ts'
+import type { Clock, Random } from '../clock.ts'
+import { type BranchSecret, readSecret } from '../config/secret.ts'
+import { formatSecretFile } from '../config/secret-file.ts'
 
 const LOOK_MS = 60_000
 

@@ -1,11 +1,11 @@
 /** Builds the governor of the LAN from the configuration. A part of the composition root. */
 import type { Logger } from 'pino'
-import type { Clock } from './clock.ts'
-import type { Config } from './config/schema.ts'
-import { SEGMENT_BYTES } from './content/segmentation.ts'
-import { lanCap, serveCap } from './throttle/caps.ts'
-import type { HostMeter } from './throttle/host-meter.ts'
-import { LanGovernor } from './throttle/lan-governor.ts'
+import type { Clock } from '../clock.ts'
+import type { Config } from '../config/schema.ts'
+import { SEGMENT_BYTES } from '../content/segmentation.ts'
+import { lanCap, serveCap } from '../throttle/caps.ts'
+import type { HostMeter } from '../throttle/host-meter.ts'
+import { LanGovernor } from '../throttle/lan-governor.ts'
 
 /** The caller closes it. */
 export function openLan(

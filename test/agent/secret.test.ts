@@ -2,9 +2,9 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
-import { SecretWatch } from '../src/agent-secret.ts'
-import { createSecret, rotateSecret } from '../src/config/secret.ts'
-import { ManualClock } from './peers/memory-connection.ts'
+import { SecretWatch } from '../../src/agent/secret.ts'
+import { createSecret, rotateSecret } from '../../src/config/secret.ts'
+import { ManualClock } from '../peers/memory-connection.ts'
 
 const log = pino({ level: 'silent' })
 
