@@ -13,7 +13,7 @@ import type { ReadForPeer } from '../../src/peers/lane-server.ts'
 /** Not for who only wants to know where the mode stands. */
 async function loaded() {
   const [agent, load, server, log] = await Promise.all([
-    import('../../src/agent.ts'),
+    import('../../src/agent/agent.ts'),
     import('../../src/config/load.ts'),
     import('../../src/control/server.ts'),
     import('../../src/log.ts'),
