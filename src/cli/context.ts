@@ -113,6 +113,22 @@ export interface AcquireOptions extends GlobalOptions {
   readonly needsOwner: boolean
   readonly usePeers: boolean
   readonly signal: AbortSignal
+  /** Called when a daemon wants the place of an agent of our own; without it the daemon waits until we are done. */
+  readonly onHandover?: (() => void) | null
+}
+
+/** How long a daemon that was made room for has until it answers; then somebody else may take its place. */
+const SUCCESSOR_WAIT_MS = 5000
+
+/** The daemon that took the place of our agent; null when none answers in time. */
+export async function awaitSuccessor(loaded: LoadedConfig, options: AcquireOptions): Promise<ControlClient | null> {
+  const deadlineMs = systemClock.monotonicMs() + SUCCESSOR_WAIT_MS
+  do {
+    const client = await findAgent(options, loaded.config)
+    if (client) return client
+    await systemClock.sleep(OWNER_POLL_MS, options)
+  } while (systemClock.monotonicMs() < deadlineMs)
+  return null
 }
 
 /** The daemon, or the agent of another command on the same data directory, or one of our own. The caller closes it. */

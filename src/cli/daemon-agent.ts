@@ -1,7 +1,8 @@
 /**
  * The daemon's agent. A command that found no daemon is the agent of the data directory itself, until its transfer is done,
  * and others join it: a daemon that gave up then would come back only when nobody has fetched anything for a while, and
- * with it the jobs and what the neighbours get from here. So it waits for commands, and for nobody else. It waits for room
+ * with it the jobs and what the neighbours get from here. So it asks commands for their place, waits for those that cannot
+ * give it, and for nobody else. It waits for room
  * on a full disk, too: a service manager gives up on what fails a few times, and jobs are to go on without a hand.
  */
 import type { Logger } from 'pino'
@@ -44,7 +45,7 @@ export async function openDaemonAgent(
         pollMs = ROOM_POLL_MS
       } else {
         if (!isShorthaulError(err, 'SHORTHAUL_DATA_DIR_IN_USE')) throw err
-        const owner = await ownerOf(config)
+        const owner = await askOwner(config)
         const nowMs = systemClock.monotonicMs()
         if (owner === 'command') answeredAtMs = nowMs
         if (owner === 'daemon' || nowMs - answeredAtMs > SILENCE_MS) throw err
@@ -56,14 +57,17 @@ export async function openDaemonAgent(
   }
 }
 
-async function ownerOf(config: Config): Promise<'daemon' | 'command' | 'silent'> {
+/** Says who owns the data directory; a command is asked to make room. */
+async function askOwner(config: Config): Promise<'daemon' | 'command' | 'silent'> {
   const path = embeddedSocketPath(config)
   if (isSocketPathTooLong(path)) return 'silent'
   const client = await ControlClient.connect(path).catch(() => null)
   if (client === null) return 'silent'
   try {
     const status = (await client.get('/v1/status')) as { readonly jobs?: unknown }
-    return status.jobs === null ? 'command' : 'daemon' // a command carries out no jobs
+    if (status.jobs !== null) return 'daemon' // a command carries out no jobs
+    await client.post('/v1/handover', {}).catch(() => {}) // one that cannot says so
+    return 'command'
   } catch {
     return 'silent'
   } finally {

@@ -2,7 +2,7 @@
 import type { Logger } from 'pino'
 import { Agent } from '../agent/agent.ts'
 import { describeTooLong, embeddedSocketPath, isSocketPathTooLong, type LoadedConfig } from '../config/load.ts'
-import { ControlServer } from '../control/server.ts'
+import { type ControlComponents, ControlServer } from '../control/server.ts'
 import { createLogger } from '../log.ts'
 
 /** An agent that lives as long as one command, with the socket on which a second command joins it. */
@@ -17,12 +17,18 @@ export function commandLogger(loaded: LoadedConfig): Logger {
   return createLogger({ level: isSet ? loaded.config.log.level : 'silent' })
 }
 
-/** @throws SHORTHAUL_DATA_DIR_IN_USE, and what Agent.open throws */
-export async function openEmbedded(loaded: LoadedConfig, options: { usePeers: boolean }): Promise<EmbeddedAgent> {
+/**
+ * @param options.onHandover called when a daemon wants the data directory; without it the daemon waits
+ * @throws SHORTHAUL_DATA_DIR_IN_USE, and what Agent.open throws
+ */
+export async function openEmbedded(
+  loaded: LoadedConfig,
+  options: { readonly usePeers: boolean; readonly onHandover?: (() => void) | null },
+): Promise<EmbeddedAgent> {
   const { config } = loaded
   const log = commandLogger(loaded)
   const agent = await Agent.open({ config, role: 'embedded', usePeers: options.usePeers }, { log })
-  const control = await openControl(agent, { path: embeddedSocketPath(config), log })
+  const control = await openControl({ agent, log, onHandover: options.onHandover ?? null }, embeddedSocketPath(config))
   return {
     agent,
     close: async () => {
@@ -33,15 +39,15 @@ export async function openEmbedded(loaded: LoadedConfig, options: { usePeers: bo
 }
 
 /** Null when there can be none: the command itself does not need it. */
-async function openControl(agent: Agent, options: { path: string; log: Logger }): Promise<ControlServer | null> {
-  const { path, log } = options
+async function openControl(components: ControlComponents, path: string): Promise<ControlServer | null> {
+  const { log } = components
   const warning = 'no control socket: a second command on this data directory cannot join this one'
   if (isSocketPathTooLong(path)) {
     log.warn({ reason: describeTooLong(path) }, warning)
     return null
   }
   try {
-    return await ControlServer.open({ agent, log }, [{ path, access: 'owner' }])
+    return await ControlServer.open(components, [{ path, access: 'owner' }])
   } catch (err) {
     log.warn({ err }, warning)
     return null

@@ -1,10 +1,13 @@
 /**
  * The agent of a `fetch`: one for all its transfers, found when the first needs it. When the daemon that was used goes
- * away, another takes its place.
+ * away, another takes its place. When a daemon comes, an agent of our own makes room for it and the fetch goes on there:
+ * a daemon would else wait for as long as commands follow each other, and jobs and neighbours with it.
  */
 import type { LoadedConfig } from '../config/load.ts'
+import { ShorthaulError } from '../errors.ts'
 import type { Delivery, TransferEvent, TransferRequest, TransferResult } from '../transfer/request.ts'
-import { type AcquireOptions, acquireAgent } from './context.ts'
+import { type AcquireOptions, acquireAgent, awaitSuccessor } from './context.ts'
+import type { EmbeddedAgent } from './embedded.ts'
 
 interface Fetching {
   fetch(
@@ -21,13 +24,21 @@ interface UsedAgent {
 
 export class FetchAgent {
   readonly #loaded: LoadedConfig
-  readonly #options: AcquireOptions
+  readonly #options: Omit<AcquireOptions, 'onHandover'> & { readonly mayHandOver: boolean }
   #used: Promise<UsedAgent> | null = null
   #failure: unknown = null
+  /** A daemon was given the place of our own agent. */
+  #handedOver = false
 
-  constructor(loaded: LoadedConfig, options: AcquireOptions) {
+  /** @param options.mayHandOver whether what was begun can go on with another agent */
+  constructor(loaded: LoadedConfig, options: Omit<AcquireOptions, 'onHandover'> & { readonly mayHandOver: boolean }) {
     this.#loaded = loaded
     this.#options = options
+  }
+
+  /** Whether a daemon has taken the place of our own agent, and is the next to be used. */
+  get hasSuccessor(): boolean {
+    return this.#handedOver
   }
 
   /** Why there is no agent to be had; null while there is. It is the end of all transfers, not of one. */
@@ -58,13 +69,40 @@ export class FetchAgent {
 
   async #acquire(): Promise<UsedAgent> {
     try {
-      const acquired = await acquireAgent(this.#loaded, this.#options)
-      if ('client' in acquired) return { fetching: acquired.client, close: () => acquired.client.close() }
-      const { embedded } = acquired
-      return { fetching: embedded.agent, close: () => embedded.close() }
+      const successor = this.#handedOver ? await awaitSuccessor(this.#loaded, this.#options) : null
+      this.#handedOver = false
+      if (successor) return { fetching: successor, close: () => successor.close() }
+      return await this.#acquireAny()
     } catch (error) {
       this.#failure = error
       throw error
     }
+  }
+
+  async #acquireAny(): Promise<UsedAgent> {
+    let embedded: EmbeddedAgent | null = null
+    let isReplaced = false
+    const onHandover = () => {
+      isReplaced = true
+      this.#handedOver = true
+      // Ends what is under way; whoever asked for it closes it too, and sees what went wrong.
+      embedded?.close().catch(() => {})
+    }
+    const acquired = await acquireAgent(this.#loaded, {
+      ...this.#options,
+      onHandover: this.#options.mayHandOver ? onHandover : null,
+    })
+    if ('client' in acquired) return { fetching: acquired.client, close: () => acquired.client.close() }
+    embedded = acquired.embedded
+    const { agent } = embedded
+    const fetch: Fetching['fetch'] = async (request, delivery, options) => {
+      try {
+        return await agent.fetch(request, delivery, options)
+      } catch (cause) {
+        if (!isReplaced || options.signal.aborted) throw cause
+        throw new ShorthaulError('SHORTHAUL_CONTROL_IO', 'A daemon takes the place of this command', { cause })
+      }
+    }
+    return { fetching: { fetch }, close: acquired.embedded.close }
   }
 }

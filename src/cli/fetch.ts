@@ -38,6 +38,8 @@ export async function fetchVerb(urls: readonly string[], options: FetchOptions):
     // A daemon that serves everybody reads no files for them: they are read with the rights of whoever asks.
     needsOwner: files.length > 0,
     usePeers: options.peers && files.length < orders.length,
+    // What stands in a pipe already cannot be begun again.
+    mayHandOver: options.daemon && orders.every(({ target }) => target !== null),
     signal,
   })
   const run: Run = { agent, output, signal, progress: new ProgressLine(), totals: new FetchTotals(orders.length) }
@@ -103,7 +105,7 @@ async function fetchOne({ request, target }: FetchOrder, run: Run): Promise<void
         const isLost = isShorthaulError(error, 'SHORTHAUL_CONTROL_IO')
         if (!isLost || attempt >= MAX_AGENTS || target === null) throw error
         progress.clear()
-        output.remark(`shorthaul: ${error.message}; going on without it`)
+        output.remark(`shorthaul: ${error.message}; going on ${agent.hasSuccessor ? 'with' : 'without'} it`)
         await lost()
       }
     } finally {

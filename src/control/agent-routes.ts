@@ -12,7 +12,11 @@ const MAX_BODY_BYTES = 64 * 1024
 const URL_IN: RouteBody<z.output<typeof URL_BODY>> = { schema: URL_BODY, maxBytes: MAX_BODY_BYTES }
 const MATCHED = z.object({ matched: z.number().int().min(0).describe('How many it was.') })
 
-export function agentRoutes(fetches: Fetches): readonly Route[] {
+/** @param options.onHandover of an agent that can be replaced while it works; see `/v1/handover` */
+export function agentRoutes(
+  fetches: Fetches,
+  { onHandover = null }: { readonly onHandover?: (() => void) | null } = {},
+): readonly Route[] {
   return [
     route({
       method: 'GET',
@@ -21,6 +25,23 @@ export function agentRoutes(fetches: Fetches): readonly Route[] {
       summary: 'What the agent is doing, and what the asker may do',
       answer: { status: 200, description: 'The status.', schema: null },
       handle: async ({ agent, asker }) => ({ body: { access: asker.access, ...Object(await agent.status()) } }),
+    }),
+    route({
+      method: 'POST',
+      path: '/v1/handover',
+      who: 'owner',
+      summary: 'Make room for a daemon: the agent of a command ends, and the command goes on with the next',
+      answer: { status: 202, description: 'It ends once this is answered.', schema: z.object({}) },
+      handle: async ({ response }) => {
+        if (onHandover === null) {
+          throw new ShorthaulError(
+            'SHORTHAUL_USAGE',
+            'Cannot hand over: what this agent does cannot go on with another',
+          )
+        }
+        response.once('close', onHandover)
+        return { status: 202, body: {} }
+      },
     }),
     route({
       method: 'GET',

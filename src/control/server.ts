@@ -40,6 +40,13 @@ const BODY_TIMEOUT_MS = 10_000
 /** How many times as long as allowed a body may be to be told so; a longer one loses its connection. */
 const PATIENCE = 8
 
+export interface ControlComponents {
+  readonly agent: ControlledAgent
+  readonly log: Logger
+  /** Called when a daemon wants this agent's place. Without it the daemon waits. */
+  readonly onHandover?: (() => void) | null
+}
+
 export class ControlServer {
   readonly #agent: ControlledAgent
   readonly #log: Logger
@@ -49,12 +56,12 @@ export class ControlServer {
   readonly #routes: RouteTable
   readonly #tasks = new Set<Promise<void>>()
 
-  private constructor(components: { agent: ControlledAgent; log: Logger }) {
+  private constructor(components: ControlComponents) {
     this.#agent = components.agent
     this.#log = components.log.child({ module: 'control' })
     const fetches = new Fetches({ log: this.#log, stop: this.#stop.signal })
     const routes: readonly Route[] = [
-      ...agentRoutes(fetches),
+      ...agentRoutes(fetches, components),
       ...BRANCH_ROUTES,
       ...JOB_ROUTES,
       ...SESSION_ROUTES,
@@ -68,7 +75,7 @@ export class ControlServer {
    * @throws SHORTHAUL_DATA_DIR_IN_USE when another agent answers there, SHORTHAUL_PORT_IN_USE, SHORTHAUL_STORE_IO
    */
   static async open(
-    components: { agent: ControlledAgent; log: Logger },
+    components: ControlComponents,
     doors: readonly (ControlSocket | ControlPort)[],
   ): Promise<ControlServer> {
     const control = new ControlServer(components)

@@ -42,16 +42,41 @@ interface Check {
   readonly message: string
 }
 
-t.test('a daemon waits for the command that uses its data directory, and has it when that ends', async (t) => {
-  const home = newHome(t)
-  const url = origin.serve('/stalled.bin', { seed: 9, lengthBytes: LENGTH }, { stallAfterBytes: LENGTH / 2 })
-  const command = home.start(['fetch', url, '--json'])
-  await command.firstLine() // it fetches, so the directory is its own
-  const daemon = home.start(['daemon'])
-  t.equal(await hasSaid(daemon, 'waiting for the command'), 'it said so')
-  command.child.kill('SIGKILL')
-  t.match(JSON.parse(await daemon.firstLine()), { event: 'ready', dataDir: home.dataDir })
-})
+t.test(
+  'a daemon takes the place of a command that uses its data directory, and the command goes on there',
+  async (t) => {
+    const home = newHome(t)
+    const content = { seed: 10, lengthBytes: LENGTH }
+    const url = origin.serve('/handed-over.bin', content, { stallAfterBytes: LENGTH / 2 })
+    const command = home.start(['fetch', url, '--json'])
+    await command.firstLine() // it fetches, so the directory is its own
+    origin.serve('/handed-over.bin', content) // for requests from now on
+    const daemon = await home.daemon()
+    t.match(daemon.ready, { event: 'ready', dataDir: home.dataDir })
+    const { code, stderr } = await command.done
+    t.equal(code, 0, stderr)
+    t.strictSame(readFileSync(home.path('handed-over.bin')), bytesAt('/handed-over.bin'))
+    t.match(
+      (await home.run(['status', '--json'])).last(),
+      { today: { fetchCount: 1, failedCount: 0 } },
+      'by the daemon',
+    )
+  },
+)
+
+t.test(
+  'a daemon waits for a command that cannot go on elsewhere, and has the data directory when that ends',
+  async (t) => {
+    const home = newHome(t)
+    const url = origin.serve('/stalled.bin', { seed: 9, lengthBytes: LENGTH }, { stallAfterBytes: LENGTH / 2 })
+    const command = home.start(['fetch', url, '--json', '--no-daemon'])
+    await command.firstLine() // it fetches, so the directory is its own
+    const daemon = home.start(['daemon'])
+    t.equal(await hasSaid(daemon, 'waiting for the command'), 'it said so')
+    command.child.kill('SIGKILL')
+    t.match(JSON.parse(await daemon.firstLine()), { event: 'ready', dataDir: home.dataDir })
+  },
+)
 
 t.test('a daemon waits for room on a full disk, and starts when there is some', async (t) => {
   const home = newHome(t)

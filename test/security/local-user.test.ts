@@ -61,6 +61,7 @@ const WHO: Readonly<Record<string, 'anyone' | 'user' | 'owner'>> = {
   'POST /v1/jobs/{id}/replace-prefix': 'user',
   'GET /v1/jobs/{id}/why': 'user',
   'GET /v1/events': 'user',
+  'POST /v1/handover': 'owner',
   'GET /v1/cache': 'owner',
   'GET /v1/cache/stat': 'owner',
   'POST /v1/cache/verify': 'owner',
