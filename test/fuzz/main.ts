@@ -1,8 +1,9 @@
 /**
  * The long run: `npm run fuzz -- --target NAME --runs 1000000 --seed 1 [--minutes M] [--keep]`, and one input again:
- * `npm run fuzz -- --target NAME --input FILE`. Guided by coverage; `--unguided` is faster and blind. Without a target it
- * says which there are.
+ * `npm run fuzz -- --target NAME --input FILE`. `--target all` runs one after the other, in a process each. Guided by
+ * coverage; `--unguided` is faster and blind. Without a target it says which there are.
  */
+import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -22,24 +23,43 @@ const MAX_GROWTH_BYTES = 32 * MIB
 const MAX_KEPT_BYTES = 1024
 const MAX_KEPT = 64
 
-const { values } = parseArgs({
-  options: {
-    target: { type: 'string' },
-    runs: { type: 'string', default: '1000000' },
-    seed: { type: 'string', default: '1' },
-    minutes: { type: 'string' },
-    input: { type: 'string' },
-    keep: { type: 'boolean', default: false },
-    unguided: { type: 'boolean', default: false },
-  },
-})
+const USAGE = `npm run fuzz -- --target NAME|all [--runs 1000000] [--seed 1] [--minutes M] [--keep] [--unguided]
+npm run fuzz -- --target NAME --input FILE
+Targets: ${TARGETS.map(({ name }) => name).join(', ')}`
 
+const values = optionsOrExit()
 process.exitCode = await main()
 
+function optionsOrExit() {
+  try {
+    const { values } = parseArgs({
+      options: {
+        target: { type: 'string' },
+        runs: { type: 'string', default: '1000000' },
+        seed: { type: 'string', default: '1' },
+        minutes: { type: 'string' },
+        input: { type: 'string' },
+        keep: { type: 'boolean', default: false },
+        unguided: { type: 'boolean', default: false },
+        help: { type: 'boolean', default: false },
+      },
+    })
+    if (values.help) {
+      console.log(USAGE)
+      process.exit(0)
+    }
+    return values
+  } catch (error) {
+    console.error(`${error instanceof Error ? error.message : String(error)}\n${USAGE}`)
+    process.exit(2)
+  }
+}
+
 async function main(): Promise<number> {
+  if (values.target === 'all' && values.input === undefined) return eachInItsProcess()
   const target = TARGETS.find(({ name }) => name === values.target)
   if (target === undefined) {
-    console.error(`--target is one of ${TARGETS.map(({ name }) => name).join(', ')}`)
+    console.error(USAGE)
     return 2
   }
   if (values.input !== undefined) return repeat(target, values.input)
@@ -65,6 +85,17 @@ async function main(): Promise<number> {
     return 1
   }
   return 0
+}
+
+/** What one leaves in memory is not counted against the next. @returns 1 when one of them failed */
+function eachInItsProcess(): number {
+  const args = process.argv.slice(1)
+  const failed = TARGETS.filter(({ name }) => {
+    const ownArgs = args.map((arg) => (arg === 'all' ? name : arg.replace(/^--target=all$/, `--target=${name}`)))
+    return spawnSync(process.execPath, [...process.execArgv, ...ownArgs], { stdio: 'inherit' }).status !== 0
+  })
+  console.log(failed.length === 0 ? 'nothing failed' : `FAILED: ${failed.map(({ name }) => name).join(', ')}`)
+  return failed.length === 0 ? 0 : 1
 }
 
 function longRun(target: FuzzTarget): Promise<FuzzReport> {
