@@ -7,7 +7,8 @@
 import type { Logger } from 'pino'
 import { abortError } from '../errors.ts'
 import type { Delivery, TransferRequest, TransferResult } from './request.ts'
-import { type RunOptions, TransferRun, type TransfersComponents, type TransfersOptions } from './transfer-run.ts'
+import type { RunOptions, TransfersComponents, TransfersOptions } from './run-context.ts'
+import { TransferRun } from './transfer-run.ts'
 
 export class Transfers {
   readonly #c: TransfersComponents
@@ -31,7 +32,7 @@ export class Transfers {
     const ended = new AbortController()
     try {
       // By the clock and not by what happens: a slow line is heard of too, and a fast one as often as may be.
-      void run.tellProgress(ended.signal)
+      void run.reporter.tellProgress(ended.signal)
       const { bytes, sha256, trust } = await run.complete()
       return {
         bytes,
