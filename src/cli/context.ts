@@ -118,7 +118,7 @@ export interface AcquireOptions extends GlobalOptions {
 }
 
 /** How long a daemon that was made room for has until it answers; then somebody else may take its place. */
-const SUCCESSOR_WAIT_MS = 5000
+const SUCCESSOR_WAIT_MS = 10_000
 
 /** The daemon that took the place of our agent; null when none answers in time. */
 export async function awaitSuccessor(loaded: LoadedConfig, options: AcquireOptions): Promise<ControlClient | null> {

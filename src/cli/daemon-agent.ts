@@ -18,6 +18,9 @@ const POLL_MS = 50
 /** An agent that starts or leaves does not answer for a moment; what is silent for longer is not ours to wait for. */
 const SILENCE_MS = 10_000
 const ROOM_POLL_MS = 5000
+/** On a busy machine a network takes seconds to close. */
+const PORTS_MS = 15_000
+const PORTS_POLL_MS = 500
 
 /**
  * Resolves when nothing is in its way.
@@ -29,6 +32,7 @@ export async function openDaemonAgent(
 ): Promise<Agent> {
   const { log, signal } = options
   const told = new Set<string>()
+  let portsByMs: number | null = null
   const tellOnce = (what: 'command' | 'room', tell: () => void) => {
     if (!told.has(what)) tell()
     told.add(what)
@@ -43,6 +47,11 @@ export async function openDaemonAgent(
       if (isShorthaulError(err, 'SHORTHAUL_DISK_FULL')) {
         tellOnce('room', () => log.warn({ err }, 'waiting for room on the disk'))
         pollMs = ROOM_POLL_MS
+      } else if (isShorthaulError(err, 'SHORTHAUL_PORT_IN_USE') && told.has('command')) {
+        // The command that made room lets go of its ports a moment later, and goes on living.
+        portsByMs ??= systemClock.monotonicMs() + PORTS_MS
+        if (systemClock.monotonicMs() > portsByMs) throw err
+        pollMs = PORTS_POLL_MS
       } else {
         if (!isShorthaulError(err, 'SHORTHAUL_DATA_DIR_IN_USE')) throw err
         const owner = await askOwner(config)

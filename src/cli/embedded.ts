@@ -3,12 +3,14 @@ import type { Logger } from 'pino'
 import { Agent } from '../agent/agent.ts'
 import { describeTooLong, embeddedSocketPath, isSocketPathTooLong, type LoadedConfig } from '../config/load.ts'
 import { type ControlComponents, ControlServer } from '../control/server.ts'
+import type { ShorthaulError } from '../errors.ts'
 import { createLogger } from '../log.ts'
 
 /** An agent that lives as long as one command, with the socket on which a second command joins it. */
 export interface EmbeddedAgent {
   readonly agent: Agent
-  close(): Promise<void>
+  /** @param reason for the commands that joined it */
+  close(reason?: ShorthaulError): Promise<void>
 }
 
 /** Commands log warnings only, unless told otherwise; the daemon logs what the configuration says. */
@@ -31,8 +33,8 @@ export async function openEmbedded(
   const control = await openControl({ agent, log, onHandover: options.onHandover ?? null }, embeddedSocketPath(config))
   return {
     agent,
-    close: async () => {
-      await control?.close()
+    close: async (reason) => {
+      await control?.close(reason)
       await agent.close()
     },
   }

@@ -4,7 +4,7 @@
  * a daemon would else wait for as long as commands follow each other, and jobs and neighbours with it.
  */
 import type { LoadedConfig } from '../config/load.ts'
-import { ShorthaulError } from '../errors.ts'
+import { handedOver, hasSuccessor } from '../control/handover.ts'
 import type { Delivery, TransferEvent, TransferRequest, TransferResult } from '../transfer/request.ts'
 import { type AcquireOptions, acquireAgent, awaitSuccessor } from './context.ts'
 import type { EmbeddedAgent } from './embedded.ts'
@@ -27,8 +27,8 @@ export class FetchAgent {
   readonly #options: Omit<AcquireOptions, 'onHandover'> & { readonly mayHandOver: boolean }
   #used: Promise<UsedAgent> | null = null
   #failure: unknown = null
-  /** A daemon was given the place of our own agent. */
-  #handedOver = false
+  /** A daemon takes the place of the agent that was used last. */
+  #isSuccessorDue = false
 
   /** @param options.mayHandOver whether what was begun can go on with another agent */
   constructor(loaded: LoadedConfig, options: Omit<AcquireOptions, 'onHandover'> & { readonly mayHandOver: boolean }) {
@@ -36,24 +36,22 @@ export class FetchAgent {
     this.#options = options
   }
 
-  /** Whether a daemon has taken the place of our own agent, and is the next to be used. */
-  get hasSuccessor(): boolean {
-    return this.#handedOver
-  }
-
   /** Why there is no agent to be had; null while there is. It is the end of all transfers, not of one. */
   get failure(): unknown {
     return this.#failure
   }
 
-  /** @returns what fetches, and how to say that it went away */
-  async use(): Promise<{ readonly fetching: Fetching; readonly lost: () => Promise<void> }> {
+  /** @returns what fetches, and how to say that it went away, by what a fetch of it ended with */
+  async use(): Promise<{ readonly fetching: Fetching; readonly lost: (error: unknown) => Promise<void> }> {
     this.#used ??= this.#acquire()
     const used = this.#used
     const { fetching, close } = await used
-    const lost = async () => {
+    const lost = async (error: unknown) => {
       // Of several transfers that lose it, the first makes room for another.
-      if (this.#used === used) this.#used = null
+      if (this.#used === used) {
+        this.#used = null
+        this.#isSuccessorDue = hasSuccessor(error)
+      }
       await close()
     }
     return { fetching, lost }
@@ -69,8 +67,8 @@ export class FetchAgent {
 
   async #acquire(): Promise<UsedAgent> {
     try {
-      const successor = this.#handedOver ? await awaitSuccessor(this.#loaded, this.#options) : null
-      this.#handedOver = false
+      const successor = this.#isSuccessorDue ? await awaitSuccessor(this.#loaded, this.#options) : null
+      this.#isSuccessorDue = false
       if (successor) return { fetching: successor, close: () => successor.close() }
       return await this.#acquireAny()
     } catch (error) {
@@ -84,9 +82,8 @@ export class FetchAgent {
     let isReplaced = false
     const onHandover = () => {
       isReplaced = true
-      this.#handedOver = true
       // Ends what is under way; whoever asked for it closes it too, and sees what went wrong.
-      embedded?.close().catch(() => {})
+      embedded?.close(handedOver()).catch(() => {})
     }
     const acquired = await acquireAgent(this.#loaded, {
       ...this.#options,
@@ -94,15 +91,15 @@ export class FetchAgent {
     })
     if ('client' in acquired) return { fetching: acquired.client, close: () => acquired.client.close() }
     embedded = acquired.embedded
-    const { agent } = embedded
+    const { agent, close } = embedded
     const fetch: Fetching['fetch'] = async (request, delivery, options) => {
       try {
         return await agent.fetch(request, delivery, options)
       } catch (cause) {
         if (!isReplaced || options.signal.aborted) throw cause
-        throw new ShorthaulError('SHORTHAUL_CONTROL_IO', 'A daemon takes the place of this command', { cause })
+        throw handedOver({ cause })
       }
     }
-    return { fetching: { fetch }, close: acquired.embedded.close }
+    return { fetching: { fetch }, close: () => close() }
   }
 }

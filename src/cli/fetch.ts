@@ -1,5 +1,6 @@
 /** `shorthaul fetch`: URLs into targets, a few at a time, through the daemon when there is one. */
 import { formatBytes, formatDuration, formatRate } from '../config/units.ts'
+import { hasSuccessor } from '../control/handover.ts'
 import { abortError, EXIT, type ExitCode, isShorthaulError, redactUrl } from '../errors.ts'
 import { PartFile } from '../transfer/part-file.ts'
 import { PipeDelivery } from '../transfer/pipe-delivery.ts'
@@ -11,8 +12,10 @@ import { FetchTotals } from './fetch-totals.ts'
 import { createOutput, interruptSignal, type Output, reportError, usage } from './output.ts'
 import { formatShare, ProgressLine } from './progress.ts'
 
-/** Attempts with another agent when the daemon that we used goes away. */
-const MAX_AGENTS = 3
+/** How often another agent is used when the one before goes away. */
+const MAX_LOSSES = 2
+/** How often a daemon takes the place of one: on a busy host another command may be before it. */
+const MAX_HANDOVERS = 20
 
 interface Run {
   readonly agent: FetchAgent
@@ -90,7 +93,8 @@ async function fetchOne({ request, target }: FetchOrder, run: Run): Promise<void
   const { agent, output, signal, progress, totals } = run
   const { url } = request
   const onEvent = (event: TransferEvent) => show(event, { ...run, url })
-  for (let attempt = 1; ; attempt++) {
+  const losses = { unexpected: 0, handovers: 0 }
+  for (;;) {
     // The target is opened first: a directory that cannot be written is said before any byte crosses the WAN.
     const delivery = target === null ? new PipeDelivery(writeStdout) : await PartFile.open(target)
     try {
@@ -103,10 +107,12 @@ async function fetchOne({ request, target }: FetchOrder, run: Run): Promise<void
         return
       } catch (error) {
         const isLost = isShorthaulError(error, 'SHORTHAUL_CONTROL_IO')
-        if (!isLost || attempt >= MAX_AGENTS || target === null) throw error
+        if (!isLost || target === null) throw error
+        const isHandover = hasSuccessor(error)
+        if (isHandover ? ++losses.handovers > MAX_HANDOVERS : ++losses.unexpected > MAX_LOSSES) throw error
         progress.clear()
-        output.remark(`shorthaul: ${error.message}; going on ${agent.hasSuccessor ? 'with' : 'without'} it`)
-        await lost()
+        output.remark(`shorthaul: ${error.message}; going on ${isHandover ? 'with' : 'without'} it`)
+        await lost(error)
       }
     } finally {
       await delivery.abandon()

@@ -39,9 +39,7 @@ export class Fetches {
     } catch (error) {
       if (response.destroyed) return
       // The agent's own end is not the user's interruption: the client may go on by itself.
-      const shown = this.#stop.aborted
-        ? new ShorthaulError('SHORTHAUL_CONTROL_IO', 'The agent is closing', { cause: error })
-        : error
+      const shown = this.#stop.aborted ? endOf(this.#stop.reason, error) : error
       if (!isShorthaulError(shown)) this.#log.error({ err: shown }, 'fetch failed unexpectedly')
       const { code, message, retryable, details } = asShorthaul(shown)
       // Waited for: frames leave in turn, and an answer that ended before its last one tells nothing.
@@ -58,4 +56,10 @@ export class Fetches {
     if (!delivery) throw new ShorthaulError('SHORTHAUL_USAGE', 'Cannot take the digest: there is no such fetch')
     delivery.digestIs(sha256)
   }
+}
+
+/** @param reason why the server closes */
+function endOf(reason: unknown, cause: unknown): ShorthaulError {
+  const { message, details } = asShorthaul(reason)
+  return new ShorthaulError('SHORTHAUL_CONTROL_IO', message, { cause, details })
 }

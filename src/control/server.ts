@@ -96,9 +96,9 @@ export class ControlServer {
     return this.#urls
   }
 
-  /** Ends all requests; running fetches end with SHORTHAUL_CONTROL_IO at their clients. Idempotent. */
-  async close(): Promise<void> {
-    this.#stop.abort(new ShorthaulError('SHORTHAUL_CONTROL_IO', 'The agent is closing'))
+  /** Ends all requests; running fetches end with SHORTHAUL_CONTROL_IO at their clients, which are told why. Idempotent. */
+  async close(reason = new ShorthaulError('SHORTHAUL_CONTROL_IO', 'The agent is closing')): Promise<void> {
+    this.#stop.abort(reason)
     await Promise.allSettled(this.#tasks)
     for (const server of this.#servers) {
       server.closeAllConnections()
