@@ -3,7 +3,7 @@ import pino, { type Logger } from 'pino'
 import { type Clock, type Random, systemClock, systemRandom } from '../clock.ts'
 import type { Config } from '../config/schema.ts'
 import type { AgentKey } from '../content/ids.ts'
-import { isShorthaulError, ShorthaulError } from '../errors.ts'
+import { ShorthaulError } from '../errors.ts'
 import type { Caller } from '../jobs/job-access.ts'
 import type { JobTargets } from '../jobs/job-targets.ts'
 import type { Jobs } from '../jobs/jobs.ts'
@@ -166,7 +166,7 @@ export class Agent {
       })
       return result
     } catch (error) {
-      if (!isShorthaulError(error, 'SHORTHAUL_ABORTED')) ledger.add({ failedCount: 1 })
+      if (!signal.aborted) ledger.add({ failedCount: 1 }) // who was interrupted has not failed
       throw error
     } finally {
       this.#active.delete(run)

@@ -42,27 +42,26 @@ interface Check {
   readonly message: string
 }
 
-t.test(
-  'a daemon takes the place of a command that uses its data directory, and the command goes on there',
-  async (t) => {
-    const home = newHome(t)
-    const content = { seed: 10, lengthBytes: LENGTH }
-    const url = origin.serve('/handed-over.bin', content, { stallAfterBytes: LENGTH / 2 })
-    const command = home.start(['fetch', url, '--json'])
-    await command.firstLine() // it fetches, so the directory is its own
-    origin.serve('/handed-over.bin', content) // for requests from now on
-    const daemon = await home.daemon()
-    t.match(daemon.ready, { event: 'ready', dataDir: home.dataDir })
-    const { code, stderr } = await command.done
+t.test('a daemon takes the place of a command; that one and those that joined it go on there', async (t) => {
+  const home = newHome(t)
+  const content = { seed: 10, lengthBytes: LENGTH }
+  const url = origin.serve('/handed-over.bin', content, { stallAfterBytes: LENGTH / 2 })
+  const command = home.start(['fetch', url, '--json'])
+  await command.firstLine() // it fetches, so the directory is its own
+  const joined = home.start(['fetch', url, '--json', '-o', 'joined.bin'])
+  await joined.firstLine()
+  origin.serve('/handed-over.bin', content) // for requests from now on
+  const daemon = await home.daemon()
+  t.match(daemon.ready, { event: 'ready', dataDir: home.dataDir })
+  for (const { done } of [command, joined]) {
+    const { code, stderr } = await done
     t.equal(code, 0, stderr)
-    t.strictSame(readFileSync(home.path('handed-over.bin')), bytesAt('/handed-over.bin'))
-    t.match(
-      (await home.run(['status', '--json'])).last(),
-      { today: { fetchCount: 1, failedCount: 0 } },
-      'by the daemon',
-    )
-  },
-)
+  }
+  for (const name of ['handed-over.bin', 'joined.bin']) {
+    t.strictSame(readFileSync(home.path(name)), bytesAt('/handed-over.bin'))
+  }
+  t.match((await home.run(['status', '--json'])).last(), { today: { fetchCount: 2, failedCount: 0 } }, 'by the daemon')
+})
 
 t.test(
   'a daemon waits for a command that cannot go on elsewhere, and has the data directory when that ends',
