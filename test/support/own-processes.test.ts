@@ -6,5 +6,10 @@ t.test('processes that tests start are as users have them, without what tap adds
     const { stdout } = spawnSync(process.execPath, ['-p', 'process.env.NODE_OPTIONS'], { env, encoding: 'utf8' })
     t.equal(stdout, 'undefined\n')
   }
+  t.strictSame(
+    process.execArgv.filter((arg) => arg.includes('tapjs')),
+    [],
+    'also not for those that are started as we were',
+  )
   t.end()
 })
