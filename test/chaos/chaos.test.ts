@@ -10,8 +10,8 @@ import { runChaos } from './run.ts'
 const skip = labProblem() ?? false
 const isFull = process.env.SHORTHAUL_LAB_FULL === '1'
 const minutes = Number(process.env.CHAOS_TEST_MINUTES ?? 5)
-const pace = Number(process.env.CHAOS_TEST_PACE ?? (isFull ? 1 : 0.15))
-const seeds = (process.env.CHAOS_TEST_SEEDS ?? (isFull ? '0,17,59' : '17')).split(',').map(Number)
+const pace = Number(process.env.CHAOS_TEST_PACE ?? (isFull ? 1 : 0.1))
+const seeds = (process.env.CHAOS_TEST_SEEDS ?? (isFull ? '0,17,59' : '205')).split(',').map(Number)
 /** Mostly waiting, and on a busy machine much longer than on an idle one. */
 const RUN_TIMEOUT_MS = minutes * 60_000 + 600_000
 
