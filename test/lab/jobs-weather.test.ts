@@ -122,7 +122,7 @@ void t.test('a job ends without a hand', { skip, timeout: 2 * LAB_TEST_TIMEOUT_M
   ] as const) {
     await t.test(`when the wall clock is set ${name} by a day, while it runs and while it waits`, async (t) => {
       t.teardown(() => branch.clock.step(0))
-      await origin.set({ retryAfterSeconds: 5 })
+      await origin.set({ retryAfterSeconds: 20 })
       const waiting = await branch.create({ url: origin.url(20 + days, MIB), target: file(`waiting-${name}`) })
       await branch.reaches(waiting, ({ state }) => state === 'transient-error', 'refused')
       await origin.set({ retryAfterSeconds: null })
