@@ -76,6 +76,9 @@ async function setUp(t: Test, options: { downMbit: number }) {
   }
 }
 
+/** Longer than a fetch waits by itself, so that the job does, and than a busy machine takes to look at it. */
+const RETRY_AFTER_SECONDS = 32
+
 const isDone = ({ state }: JobSeen) => state === 'acknowledged'
 
 // Mostly waiting, and on a busy machine longer.
@@ -86,7 +89,7 @@ void t.test('a job ends without a hand', { skip, timeout: 2 * LAB_TEST_TIMEOUT_M
   const { lab, origin, file } = branch
 
   await t.test('when its origin asks to be left alone', async (t) => {
-    await origin.set({ retryAfterSeconds: 2 })
+    await origin.set({ retryAfterSeconds: RETRY_AFTER_SECONDS })
     const id = await branch.create({ url: origin.url(1, MIB), target: file('asked') })
     await branch.reaches(id, ({ state }) => state === 'transient-error', 'refused')
     t.match((await branch.get(id)).reason, { code: 'origin-asked-to-wait' })
@@ -122,7 +125,7 @@ void t.test('a job ends without a hand', { skip, timeout: 2 * LAB_TEST_TIMEOUT_M
   ] as const) {
     await t.test(`when the wall clock is set ${name} by a day, while it runs and while it waits`, async (t) => {
       t.teardown(() => branch.clock.step(0))
-      await origin.set({ retryAfterSeconds: 20 })
+      await origin.set({ retryAfterSeconds: RETRY_AFTER_SECONDS })
       const waiting = await branch.create({ url: origin.url(20 + days, MIB), target: file(`waiting-${name}`) })
       await branch.reaches(waiting, ({ state }) => state === 'transient-error', 'refused')
       await origin.set({ retryAfterSeconds: null })
