@@ -1,5 +1,5 @@
 /**
- * A chaos run: two minutes at a pace that leaves CI its processor, in which still ten kinds of faults happen; with
+ * A chaos run: two minutes at a pace that leaves CI its processor, in which still nine kinds of faults happen; with
  * SHORTHAUL_LAB_FULL=1 three of five minutes at full pace. CHAOS_TEST_MINUTES, CHAOS_TEST_PACE and CHAOS_TEST_SEEDS choose others.
  */
 import t from 'tap'
