@@ -117,6 +117,14 @@ export interface AcquireOptions extends GlobalOptions {
   readonly onHandover?: (() => void) | null
 }
 
+/** The daemon, if it does for us what is wanted. */
+async function findUsable(options: AcquireOptions, config: Config): Promise<ControlClient | null> {
+  const client = await findAgent(options, config)
+  if (client === null || client.access === 'owner' || !options.needsOwner) return client
+  await client.close()
+  return null
+}
+
 /** How long a daemon that was made room for has until it answers; then somebody else may take its place. */
 const SUCCESSOR_WAIT_MS = 10_000
 
@@ -124,7 +132,7 @@ const SUCCESSOR_WAIT_MS = 10_000
 export async function awaitSuccessor(loaded: LoadedConfig, options: AcquireOptions): Promise<ControlClient | null> {
   const deadlineMs = systemClock.monotonicMs() + SUCCESSOR_WAIT_MS
   do {
-    const client = await findAgent(options, loaded.config)
+    const client = await findUsable(options, loaded.config)
     if (client) return client
     await systemClock.sleep(OWNER_POLL_MS, options)
   } while (systemClock.monotonicMs() < deadlineMs)
@@ -138,9 +146,8 @@ export async function acquireAgent(
 ): Promise<{ readonly client: ControlClient } | { readonly embedded: EmbeddedAgent }> {
   const { config } = loaded
   if (options.hasDaemon) {
-    const client = await findAgent(options, config)
-    if (client && (client.access === 'owner' || !options.needsOwner)) return { client }
-    await client?.close()
+    const client = await findUsable(options, config)
+    if (client) return { client }
   }
   const { openEmbedded } = await import('./embedded.ts')
   const deadlineMs = systemClock.monotonicMs() + OWNER_WAIT_MS

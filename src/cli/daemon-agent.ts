@@ -2,8 +2,8 @@
  * The daemon's agent. A command that found no daemon is the agent of the data directory itself, until its transfer is done,
  * and others join it: a daemon that gave up then would come back only when nobody has fetched anything for a while, and
  * with it the jobs and what the neighbours get from here. So it asks commands for their place, waits for those that cannot
- * give it, and for nobody else. It waits for room
- * on a full disk, too: a service manager gives up on what fails a few times, and jobs are to go on without a hand.
+ * give it, and for nobody else. It waits for room on a full disk, too: a service manager gives up on what fails a few
+ * times, and jobs are to go on without a hand.
  */
 import type { Logger } from 'pino'
 import { Agent } from '../agent/agent.ts'
