@@ -26,7 +26,7 @@ import { Transfers } from '../../src/transfer/transfers.ts'
 import { openOrigins } from './open-origins.ts'
 
 export const log = pino({ level: 'silent' })
-const WIRE_KEY = Buffer.alloc(32, 7)
+export const WIRE_KEY = Buffer.alloc(32, 7)
 
 export interface AgentFaults {
   /** Flips a bit in every segment that it serves. */

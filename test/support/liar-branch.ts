@@ -2,7 +2,10 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { AgentKey } from '../../src/content/ids.ts'
-import { type FakeAgent, FakeBranch } from './fake-branch.ts'
+import { resourceKey } from '../../src/content/resource.ts'
+import { rankOf } from '../../src/swarm/rank.ts'
+import { resourceOf } from '../../src/transfer/identify.ts'
+import { type FakeAgent, FakeBranch, WIRE_KEY } from './fake-branch.ts'
 import { FalseOrigin } from './false-origin.ts'
 import { openOrigins } from './open-origins.ts'
 import { startTestOrigin, type TestOrigin } from './test-origin.ts'
@@ -12,6 +15,13 @@ export interface LiarBranch {
   readonly origin: TestOrigin
   readonly honest: readonly FakeAgent[]
   readonly liar: FakeAgent
+  /**
+   * Serves content that the liar is the first to fetch a share of when all want it at once. Under any path it may get none,
+   * and has then nothing to lie about.
+   */
+  serveToLiar(
+    ...served: Parameters<TestOrigin['serve']> extends [string, ...infer Rest] ? Rest : never
+  ): Promise<string>
   /** Segments that the liar signed and others were told of, in all. */
   liesTold(): number
   /** Segments that the liar had signed when the last honest member had put it in quarantine; null: somebody has not. */
@@ -62,8 +72,20 @@ export async function openLiarBranch(
       if (caughtBy.size === honest.length) liesUntilCaught = signed.size
     })
   }
+  const serveToLiar: LiarBranch['serveToLiar'] = async (...served) => {
+    await using origins = await openOrigins()
+    for (let number = 0; ; number++) {
+      const url = origin.serve(`/${number}`, ...served)
+      const request = { url, headers: [], useAgentCredentials: false }
+      const resource = resourceOf(url, await origins.probe(request, { signal: AbortSignal.timeout(10_000) }))
+      if (resource === null) throw new Error(`${url} is no resource`)
+      const key = resourceKey(WIRE_KEY, resource)
+      if (honest.every((agent) => rankOf(key, liar.key) < rankOf(key, agent.key))) return url
+    }
+  }
   return {
     branch,
+    serveToLiar,
     origin,
     honest,
     liar,

@@ -7,6 +7,7 @@
  *
  * The key beside this file is public and good for nothing but tests (self-signed for localhost and 127.0.0.1).
  */
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import {
   createServer as createHttpServer,
@@ -67,6 +68,8 @@ export interface Behaviour {
   /** Any other response fields; null removes one that would be sent. */
   readonly fields?: Readonly<Record<string, string | null>> | undefined
   readonly ratePerConnectionBytesPerSec?: number | undefined
+  /** What stands from this offset on is not sent before that. */
+  readonly holdFrom?: { readonly offset: number; readonly until: Promise<void> } | undefined
   /** The whole answer by hand; the log still has the request. */
   readonly respond?: RequestListener | undefined
 }
@@ -356,7 +359,8 @@ export class TestOrigin {
   ): Promise<void> {
     const { request, response, logged } = exchange
     for (let offset = range.start; offset < range.end; ) {
-      const { cutAfterBytes, stallAfterBytes, changeAfterBytes, ratePerConnectionBytesPerSec } = file.behaviour
+      const { cutAfterBytes, stallAfterBytes, changeAfterBytes, ratePerConnectionBytesPerSec, holdFrom } =
+        file.behaviour
       const sent = offset - range.start
       if (cutAfterBytes !== undefined && sent >= cutAfterBytes) {
         request.socket.destroy()
@@ -376,6 +380,7 @@ export class TestOrigin {
         Math.max(1, Math.floor((ratePerConnectionBytesPerSec ?? Number.POSITIVE_INFINITY) / 20)),
       )
       if (ratePerConnectionBytesPerSec) await this.#pace(request.socket, limit / ratePerConnectionBytesPerSec)
+      if (holdFrom && offset + limit > holdFrom.offset) await Promise.race([holdFrom.until, once(response, 'close')])
       // The content may have become shorter meanwhile; a real server would send what it has, so this one pads.
       const chunk = Buffer.alloc(limit)
       file.content.read(offset, Math.min(offset + limit, file.content.lengthBytes)).copy(chunk)

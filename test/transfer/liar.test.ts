@@ -9,6 +9,7 @@ import { type LiarBranch, openLiarBranch } from '../support/liar-branch.ts'
 
 const MIB = 2 ** 20
 const SIZE = 16 * MIB + 4321
+/** At the pace of a line: what a member says about a segment reaches the others while they fetch. */
 const SLOWLY = { ratePerConnectionBytesPerSec: 4 * MIB }
 
 async function setUp(t: Test, options: Partial<Parameters<typeof openLiarBranch>[1]> = {}): Promise<LiarBranch> {
@@ -25,15 +26,23 @@ async function until(isTrue: () => boolean): Promise<void> {
 
 void t.test('a member that signs what the origin does not have', async (t) => {
   await t.test('is in quarantine at all others before it has told many lies, and no target is wrong', async (t) => {
-    const { origin, honest, liar, liesTold, liesUntilCaught, isRight } = await setUp(t)
-    const url = origin.serve('/a', { seed: 1, lengthBytes: SIZE }, SLOWLY)
+    const { serveToLiar, honest, liar, liesTold, liesUntilCaught, isRight } = await setUp(t)
+    let release = () => {}
+    const caught = new Promise<void>((resolve) => {
+      release = resolve
+    })
+    // Nobody is done before: what was delivered before a lie is found stays delivered.
+    const holdFrom = { offset: SIZE - 4321, until: caught }
+    const url = await serveToLiar({ seed: 1, lengthBytes: SIZE }, { ...SLOWLY, holdFrom })
     const lying = liar.fetch(url)
-    const results = await Promise.all(honest.map((agent) => agent.fetch(url)))
-    await lying
+    const fetching = Promise.all(honest.map((agent) => agent.fetch(url)))
     await until(() => honest.every((agent) => agent.quarantine.has(liar.key)))
+    release()
+    const results = await fetching
+    await lying
     t.ok(liesTold() > 0, 'it told some')
     t.ok((liesUntilCaught() ?? Number.POSITIVE_INFINITY) <= 200)
-    t.ok(results.every(({ path }) => isRight('/a', path)))
+    t.ok(results.every(({ path }) => isRight(new URL(url).pathname, path)))
     for (const agent of honest)
       t.same(
         agent.quarantine.list().map(({ key }) => key),
@@ -63,12 +72,16 @@ void t.test('a member that signs what the origin does not have', async (t) => {
   })
 
   await t.test('is found by its neighbours when it lies about a part of each segment', async (t) => {
-    const { origin, honest, liar, liesUntilCaught } = await setUp(t, { isFalse: (offset) => offset % MIB > MIB / 2 })
-    const url = origin.serve('/a', { seed: 3, lengthBytes: SIZE }, SLOWLY)
-    const lying = liar.fetch(url)
-    await Promise.all(honest.map((agent) => agent.fetch(url)))
-    await lying
-    await until(() => honest.every((agent) => agent.quarantine.has(liar.key)))
+    const isFalse = (offset: number) => offset % MIB > MIB / 2
+    const { origin, honest, liar, liesTold, liesUntilCaught } = await setUp(t, { isFalse })
+    const isCaught = () => honest.every((agent) => agent.quarantine.has(liar.key))
+    for (let number = 0; !isCaught() && liesTold() <= 200; number++) {
+      const url = origin.serve(`/${number}`, { seed: 3 + number, lengthBytes: SIZE }, SLOWLY)
+      const name = `${number}.bin`
+      await Promise.all([liar, ...honest].map((agent) => agent.fetch(url, { name })))
+      await Promise.all(honest.map((agent) => agent.idle()))
+      await until(() => honest.every((agent) => agent.accusations.isIdle))
+    }
     t.ok((liesUntilCaught() ?? Number.POSITIVE_INFINITY) <= 200)
   })
 
