@@ -5,6 +5,8 @@ import { JobsWorld } from './jobs-world.ts'
 /** SHORTHAUL_LAB_FULL=1 kills as often as the issue asks for; else it is a smaller run of the same. */
 const isFull = process.env.SHORTHAUL_LAB_FULL === '1'
 const KILLS = isFull ? 200 : 30
+/** So that there is work until the last kill. */
+const SIZE_FACTOR = isFull ? 6 : 1
 const MIB = 1024 * 1024
 /** What a dead process may have had in flight and not yet stored: several connections, a segment or two each. */
 const IN_FLIGHT_BYTES = 8 * MIB
@@ -21,7 +23,7 @@ void t.test(
     const seed = Number(process.env.SHORTHAUL_LAB_SEED ?? 1)
     const random = seededRandom(seed)
     t.comment(`seed ${seed}`)
-    const world = await JobsWorld.open(t.testdir({ source: {} }), random)
+    const world = await JobsWorld.open(t.testdir({ source: {} }), random, { sizeFactor: SIZE_FACTOR })
     t.teardown(() => world.close())
     let kills = 0
     for (; kills < KILLS && !world.hasEnded; kills++) {
@@ -37,9 +39,11 @@ void t.test(
       await running.kill('SIGKILL')
       t.equal(running.stderr, '', 'nothing was wrong')
     }
+    t.equal(kills, KILLS, 'and there was work until the last')
     world.makeFree()
     const last = world.start()
     await world.ended(last)
+    await world.replayed(last)
     await world.toldAll()
     const { code } = await last.kill('SIGTERM', { graceMs: 30_000 })
     t.equal(code, 0, 'it ends well')

@@ -77,13 +77,19 @@ export class JobsWorld {
     about.receiver.on('request', (request, response) => void this.#receive(request, response))
   }
 
-  /** @param dir with `source` in it; below the checkout, where packages are found */
-  static async open(dir: string, random: Random): Promise<JobsWorld> {
+  /**
+   * @param dir with `source` in it; below the checkout, where packages are found
+   * @param options.sizeFactor how much larger files are than usual
+   */
+  static async open(dir: string, random: Random, options: { readonly sizeFactor?: number } = {}): Promise<JobsWorld> {
+    const { sizeFactor = 1 } = options
     const origin = await startTestOrigin()
     const receiver = createServer()
     await once(receiver.listen(0, '127.0.0.1'), 'listening')
     const webhookUrl = `http://127.0.0.1:${(receiver.address() as AddressInfo).port}/`
-    const jobs = Array.from({ length: JOB_COUNT }, (_, number) => jobOf(number, { origin, random, dir, webhookUrl }))
+    const jobs = Array.from({ length: JOB_COUNT }, (_, number) =>
+      jobOf(number, { origin, random, dir, webhookUrl, sizeFactor }),
+    )
     const program = join(dir, 'dist', 'jobs-child.mjs')
     // Where the agent looks for its version.
     writeFileSync(join(dir, 'package.json'), JSON.stringify({ version: '0.0.0' }))
@@ -231,16 +237,16 @@ export class JobsWorld {
 
 function jobOf(
   number: number,
-  about: { origin: TestOrigin; random: Random; dir: string; webhookUrl: string },
+  about: { origin: TestOrigin; random: Random; dir: string; webhookUrl: string; sizeFactor: number },
 ): WorldJob {
-  const { origin, random, dir, webhookUrl } = about
+  const { origin, random, dir, webhookUrl, sizeFactor } = about
   const pick = <T>(from: readonly T[]): T => from[Math.floor(random() * from.length)] as T
   const isMissing = number % 10 === 3
   const isCancelled = number % 10 === 6
   const isBusy = number % 10 === 8
   const files = Array.from({ length: 1 + (number % 3) }, (_, index) => {
     // What is cancelled must be under way for a while.
-    const lengthBytes = isCancelled ? 6 * MIB : pick(SIZES)
+    const lengthBytes = (isCancelled ? 6 * MIB : pick(SIZES)) * sizeFactor
     const path = `/${number}-${index}`
     const target = join(dir, 'disk', 'out', `${number}-${index}`)
     const isLocal = number % 10 === 9
