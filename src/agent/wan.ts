@@ -51,12 +51,6 @@ export function openWan(
     { clock, log, host, rules, openProbe, wanReadBytes: () => traffic.totals().wanReceivedBytes },
     { self: options.self, mode: throttle.mode },
   )
-  const mayBeCapped =
-    throttle.wanMaxBytesPerSec !== null ||
-    throttle.wanMaxRatio !== null ||
-    throttle.branchWanMaxBytesPerSec !== null ||
-    throttle.schedule.length > 0 ||
-    throttle.maintenance.length > 0
   return {
     host,
     hostState,
@@ -64,8 +58,7 @@ export function openWan(
     governor,
     control: {
       isNear: isLoopback,
-      // Reading in small pieces costs something: who can never be capped need not.
-      pacerOf: (priority) => (priority === 'foreground' && !mayBeCapped ? null : governor.pacerOf(priority)),
+      pacerOf: (priority) => governor.pacerOf(priority),
       enter: (priority, url) => governor.enter(priority, url),
     },
   }

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { systemClock } from '../../src/clock.ts'
-import { PacedSocket } from '../../src/origin/paced-socket.ts'
+import { gatherMs, PacedSocket } from '../../src/origin/paced-socket.ts'
 import { type PacedReader, Pacer } from '../../src/throttle/pacer.ts'
 import type { Priority } from '../../src/throttle/priority.ts'
 import { openOrigins, originRequest, readBody } from '../support/open-origins.ts'
@@ -377,4 +377,37 @@ await t.test('at a rate of 0 a request waits, and goes on when there is one', as
   t.equal(pacer.chargedBytes, 0)
   pacer.setRate(20_000_000)
   t.ok((await body).equals(origin.content('/a').read(0, SIZE)))
+})
+
+await t.test('what trickles in as fast as it comes is read in few pieces once the rate is known', async (t) => {
+  const { socket, server } = await connected(t, new Pacer(systemClock, null))
+  const content = pattern(800 * KIB)
+  const reads: number[] = []
+  const all = (async () => {
+    const chunks: Buffer[] = []
+    for await (const chunk of socket) {
+      chunks.push(chunk as Buffer)
+      reads.push((chunk as Buffer).byteLength)
+    }
+    return Buffer.concat(chunks)
+  })()
+  for (let at = 0; at < content.byteLength; at += KIB) {
+    server.write(content.subarray(at, at + KIB))
+    await systemClock.sleep(1)
+  }
+  server.end()
+  t.ok((await all).equals(content))
+  const late = reads.slice(-10)
+  t.ok(late.reduce((sum, bytes) => sum + bytes, 0) >= 40 * KIB, `${late}`)
+})
+
+await t.test('nothing is left to gather of a head or a small file, nor of a fast line', (t) => {
+  t.equal(gatherMs(0, 1e6), 0)
+  t.equal(gatherMs(60 * KIB, 1e6), 0)
+  t.equal(gatherMs(1e6, null), 0, 'nor before the rate is known')
+  t.equal(gatherMs(1e6, 100e6), 0)
+  t.equal(gatherMs(1e6, 10_000), 20, 'never for long')
+  const ms = gatherMs(1e6, 6_250_000)
+  t.ok(ms > 5 && ms < 10, `${ms}`)
+  t.end()
 })
