@@ -267,6 +267,7 @@ export class SimAgent {
         available: this.#holders.available,
         windowEnd: Number.POSITIVE_INFINITY,
         inFlightCount: inFlightCount(this.#inFlightCount, this.#crowd.ownStreamCount),
+        peerRoom: Number.POSITIVE_INFINITY,
         peers: this.#peers,
       },
       { limits: LIMITS, random: this.#random },

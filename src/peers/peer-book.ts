@@ -125,6 +125,13 @@ export class PeerBook {
       entry.bytesPerSec === null ? bytesPerSec : entry.bytesPerSec + weight * (bytesPerSec - entry.bytesPerSec)
   }
 
+  /** It had not sent `bytes` after so long: its rate is lower, which is no failure. */
+  overtaken(peer: AgentKey, { bytes, durationMs }: { bytes: number; durationMs: number }): void {
+    const entry = this.#touch(peer)
+    const mostBytesPerSec = (bytes / Math.max(MIN_SAMPLE_MS, durationMs)) * 1000
+    entry.bytesPerSec = Math.min(entry.bytesPerSec ?? mostBytesPerSec, mostBytesPerSec)
+  }
+
   /** @param options retryAfterMs what a busy peer asked for; 10 ms to a minute are honoured */
   failed(peer: AgentKey, kind: FailureKind, options: { retryAfterMs?: number } = {}): void {
     const nowMs = this.#clock.monotonicMs()

@@ -37,6 +37,8 @@ export interface PlanState {
   /** Positions from here on may not be fetched yet (a pipe takes them in order). Infinity: no bound. */
   readonly windowEnd: number
   readonly inFlightCount: number
+  /** Segments that neighbours may be asked for now, whatever the limits allow. Infinity: that says nothing. */
+  readonly peerRoom: number
   readonly peers: readonly PeerView[]
 }
 
@@ -94,7 +96,7 @@ export function chooseSources(state: PlanState, options: { limits: PlanLimits; r
     if (decisions.length >= most) return decisions
     if (isHere(index)) decisions.push({ source: 'cache', index })
   }
-  const room = most - decisions.length
+  const room = Math.min(most - decisions.length, state.peerRoom)
   return room > 0 ? decisions.concat(choosePeers(state, { limits, random, room })) : decisions
 }
 
@@ -106,7 +108,7 @@ function choosePeers(
   const decisions: Decision[] = []
   const candidates = candidatesOf(state, random)
   if (candidates.length === 0) return decisions
-  const perPeerInFlight = depthOf(state.peers, options.limits)
+  const perPeerInFlight = perPeerDepth(state.peers, options.limits)
   const free = state.peers.filter((peer) => peer.state === 'ready' && peer.inFlightCount < perPeerInFlight)
   /** Segments that this plan asks for, by peer. */
   const asked = new Map<PeerView, number>()
@@ -129,7 +131,7 @@ function choosePeers(
  * one of each: all ask whoever has the newest, and a second request is turned away there while other uplinks have nothing
  * to do (bench/sim, 200 agents, 256 MiB, WAN as fast as the LAN: 1.52 x ideal and under half of the refusals, against 1.69).
  */
-function depthOf(peers: readonly PeerView[], limits: PlanLimits): number {
+export function perPeerDepth(peers: readonly PeerView[], limits: PlanLimits): number {
   let count = 0
   for (const peer of peers) if (peer.state !== 'unusable' && peer.holds.size > 0) count++
   return Math.min(limits.perPeerInFlight, Math.ceil((2 * limits.maxInFlight) / Math.max(1, count)))

@@ -49,6 +49,8 @@ export interface PeerLane {
 
 export interface PeerRecord {
   served(peer: AgentKey, sample: { readonly bytes: number; readonly durationMs: number }): void
+  /** Something of `bytes` had not come from it after so long, and was had elsewhere. */
+  overtaken(peer: AgentKey, sample: { readonly bytes: number; readonly durationMs: number }): void
   failed(
     peer: AgentKey,
     kind: 'corrupt' | 'stalled' | 'unreachable' | 'protocol' | 'missing' | 'busy',

@@ -15,12 +15,20 @@ import type { Clock, Random } from '../clock.ts'
 import type { AgentKey } from '../content/ids.ts'
 import { PositionSet } from '../content/position-set.ts'
 import type { SegmentPool } from '../content/segment-pool.ts'
-import { segmentLength } from '../content/segmentation.ts'
+import { SEGMENT_BYTES, segmentLength } from '../content/segmentation.ts'
 import { verifySegment } from '../content/verify.ts'
 import { abortError, isShorthaulError, ShorthaulError } from '../errors.ts'
 import type { OriginStream } from '../origin/origin.ts'
 import type { Store } from '../store/store.ts'
-import { chooseSources, type Decision, inFlightCount, type PeerView, type PlanLimits } from '../swarm/source-choice.ts'
+import {
+  chooseSources,
+  type Decision,
+  inFlightCount,
+  type PeerView,
+  type PlanLimits,
+  perPeerDepth,
+} from '../swarm/source-choice.ts'
+import { boundedRate, FetcherWindow, type Flight, overtaken } from '../swarm/stragglers.ts'
 import type { Priority } from '../throttle/priority.ts'
 import type { Accusations } from './accusations.ts'
 import type { Committer } from './commit.ts'
@@ -98,6 +106,9 @@ export class SegmentedTransfer {
   readonly #claims: OriginClaims | null
   readonly #tasks = new Set<Promise<void>>()
   readonly #peerLoad = new Map<AgentKey, number>()
+  /** What neighbours were asked for; each can be given up by itself. */
+  readonly #peerFlights = new Map<Flight, AbortController>()
+  readonly #window = new FetcherWindow({ maxCount: LIMITS.maxInFlight })
   /** Members on whose word something rests that was delivered. */
   readonly #believed = new Set<AgentKey>()
   /** Ends all tasks when the transfer ends, however it ends. */
@@ -160,6 +171,7 @@ export class SegmentedTransfer {
         if (this.#failure !== null) throw this.#failure
         this.throwIfLiedTo()
         const peers = this.#peers()
+        this.#leaveStragglers(peers)
         if (this.#isDeclared) for (const decision of this.#plan(peers)) this.#start(decision)
         if (!this.#isHeld) this.#claims?.update()
         this.#giveUpWhenStuck()
@@ -169,6 +181,7 @@ export class SegmentedTransfer {
       unobserve()
       signal.removeEventListener('abort', onAbort)
       this.#stop.abort(new ShorthaulError('SHORTHAUL_ABORTED', 'The transfer ended'))
+      for (const flight of this.#peerFlights.values()) flight.abort(this.#stop.signal.reason)
       await this.#o.firstStream?.cancel().catch(() => {})
       await Promise.allSettled(this.#tasks)
     }
@@ -214,10 +227,28 @@ export class SegmentedTransfer {
         available: this.#available(peers),
         windowEnd: this.#c.delivery.windowEnd(),
         inFlightCount: inFlightCount(this.#inFlightCount, this.#shared.crowd.ownStreamCount),
+        peerRoom: this.#peerRoom(),
         peers,
       },
       { limits: LIMITS, random: this.#c.random },
     )
+  }
+
+  #peerRoom(): number {
+    if (this.#shared.crowd.ownStreamCount === 0) return Number.POSITIVE_INFINITY
+    const nowMs = this.#c.clock.monotonicMs()
+    const [oldest] = this.#peerFlights.keys()
+    return this.#window.count(oldest ? nowMs - oldest.startedAtMs : 0, nowMs) - this.#peerFlights.size
+  }
+
+  /** What a slow neighbour was asked for, and a fast one has by now, is had from that one. */
+  #leaveStragglers(peers: readonly PeerView[]): void {
+    const nowMs = this.#c.clock.monotonicMs()
+    const options = { nowMs, perPeerInFlight: perPeerDepth(peers, LIMITS) }
+    for (const flight of overtaken(this.#peerFlights.keys(), peers, options)) {
+      this.#c.book.overtaken(flight.peer, { bytes: SEGMENT_BYTES, durationMs: nowMs - flight.startedAtMs })
+      this.#peerFlights.get(flight)?.abort(new ShorthaulError('SHORTHAUL_ABORTED', 'Another neighbour is faster'))
+    }
   }
 
   /** Held by a neighbour that can be asked, or waited for. */
@@ -295,6 +326,11 @@ export class SegmentedTransfer {
     const { link, lane, book } = this.#c
     if (!link || !lane) return []
     const views: PeerView[] = []
+    const nowMs = this.#c.clock.monotonicMs()
+    const waitedMs = new Map<AgentKey, number>()
+    for (const { peer, startedAtMs } of this.#peerFlights.keys()) {
+      if (!waitedMs.has(peer)) waitedMs.set(peer, nowMs - startedAtMs) // the oldest comes first
+    }
     for (const peer of link.peers()) {
       const holds = this.#shared.holders.of(peer.key)
       if (!holds) continue
@@ -302,7 +338,7 @@ export class SegmentedTransfer {
         key: peer.key,
         holds,
         inFlightCount: this.#peerLoad.get(peer.key) ?? 0,
-        bytesPerSec: book.view(peer.key).bytesPerSec,
+        bytesPerSec: boundedRate(book.view(peer.key).bytesPerSec, waitedMs.get(peer.key) ?? 0),
         state: this.#peerState(peer),
       })
     }
@@ -429,13 +465,18 @@ export class SegmentedTransfer {
     const entry = this.#shared.draft.entry(index)
     const peer = link?.peers().find((candidate) => candidate.key === key)
     if (!entry || !peer?.lane || !lane) return false
+    const flight = { index, peer: key, startedAtMs: clock.monotonicMs() }
+    const abort = new AbortController()
+    this.#peerFlights.set(flight, abort)
     this.#load(key, +1)
     try {
       const lengthBytes = segmentLength(index, this.#shared.draft.lengthBytes)
       const segment = await fetchFromPeer(
         { lane, book, clock, tally, pool },
-        { endpoint: { peer: key, ...peer.lane }, hash: entry.hash, lengthBytes, signal: this.#stop.signal },
+        { endpoint: { peer: key, ...peer.lane }, hash: entry.hash, lengthBytes, signal: abort.signal },
       )
+      const nowMs = clock.monotonicMs()
+      this.#window.landed(nowMs - flight.startedAtMs, nowMs)
       const isOutdated = () => this.#shared.draft.entry(index)?.hash !== entry.hash
       if (!isOutdated()) await this.#c.committer.commit(index, segment, null)
       if (isOutdated()) {
@@ -449,6 +490,7 @@ export class SegmentedTransfer {
       return true
     } catch (error) {
       if (this.#stop.signal.aborted || !isShorthaulError(error)) throw error
+      if (abort.signal.aborted) return false
       switch (error.code) {
         case 'SHORTHAUL_SEGMENT_CORRUPT':
           log.warn({ peerId: key, segmentId: entry.hash }, 'peer sent a corrupt segment, banned')
@@ -472,6 +514,7 @@ export class SegmentedTransfer {
           throw error
       }
     } finally {
+      this.#peerFlights.delete(flight)
       this.#load(key, -1)
     }
   }

@@ -46,6 +46,17 @@ t.test('throughput follows the last MiBs and weighs samples by size', async (t) 
   t.ok(Number.isFinite(book.view(ada).bytesPerSec), 'a clock that did not move makes no infinity')
 })
 
+t.test('who was overtaken is no faster than what it showed, and has not failed', async (t) => {
+  const book = new PeerBook({ clock: handClock() })
+  book.overtaken(ada, { bytes: MIB, durationMs: 2000 })
+  t.match(book.view(ada), { bytesPerSec: MIB / 2, score: 1, availableInMs: 0 })
+  book.served(ada, { bytes: 8 * MIB, durationMs: 80 })
+  const better = book.view(ada).bytesPerSec ?? 0
+  t.ok(better > 10 * MIB, 'what it gives later counts')
+  book.overtaken(ada, { bytes: MIB, durationMs: 1000 })
+  t.equal(book.view(ada).bytesPerSec, MIB)
+})
+
 t.test('a corrupt segment bans at once, twice as long each time, a day at most', async (t) => {
   const clock = handClock()
   const book = new PeerBook({ clock })

@@ -44,6 +44,7 @@ function state(rest: Partial<PlanState> = {}): PlanState {
     available,
     windowEnd: Number.POSITIVE_INFINITY,
     inFlightCount: 0,
+    peerRoom: Number.POSITIVE_INFINITY,
     peers,
     ...rest,
   }
