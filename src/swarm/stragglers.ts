@@ -16,7 +16,7 @@ export interface Flight {
 }
 
 /** Sooner nobody is called slow: connections are made, disks are busy. */
-const PATIENCE_MS = 700
+const PATIENCE_MS = 1500
 /** So many times faster somebody else must be expected to be than what was waited already. */
 const TIMES_FASTER = 4
 
@@ -55,8 +55,8 @@ export function boundedRate(bytesPerSec: number | null, waitedMs: number): numbe
   return bytesPerSec === null ? mostBytesPerSec : Math.min(bytesPerSec, mostBytesPerSec)
 }
 
-/** Of a segment from a neighbour; slower is a link of less than about 16 Mbit/s. */
-const QUICK_MS = 1000
+/** Of a segment from a neighbour; slower is a link of less than about 8 Mbit/s. */
+const QUICK_MS = 2000
 const FIRST_COUNT = 2
 /** After a slow one; then it is tried again. */
 const PAUSE_MS = 5000
