@@ -26,9 +26,14 @@ const USAGE = `npm run bench -- SCENARIO... [options]      all: every scenario
 /** What is wrong with a command line; the message ends with the usage. */
 export class UsageError extends Error {}
 
-function usageError(problem: string, known: readonly Scenario[]): UsageError {
+/** For people, with every scenario. */
+export function usageOf(known: readonly Scenario[]): string {
   const list = known.map(({ name, title }) => `  ${name.padEnd(18)} ${title}`).join('\n')
-  return new UsageError(`${problem}\n\n${USAGE}\n${list}`)
+  return `${USAGE}\n${list}`
+}
+
+function usageError(problem: string, known: readonly Scenario[]): UsageError {
+  return new UsageError(`${problem}\n\n${usageOf(known)}`)
 }
 
 /** @throws UsageError */

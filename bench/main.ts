@@ -7,7 +7,7 @@
  */
 import { writeFileSync } from 'node:fs'
 import { systemClock } from '../src/clock.ts'
-import { type Command, parseCommand, UsageError } from './command.ts'
+import { type Command, parseCommand, UsageError, usageOf } from './command.ts'
 import { htmlPage, type Measured } from './html/page.ts'
 import { loadAverage, machineFacts, save, table } from './report.ts'
 import type { Scenario } from './scenario.ts'
@@ -37,8 +37,13 @@ const SCENARIOS: readonly Scenario[] = [
 ]
 
 function commandOrExit(): Command {
+  const args = process.argv.slice(2)
+  if (args.some((arg) => arg === '--help' || arg === '-h')) {
+    process.stdout.write(`${usageOf(SCENARIOS)}\n`)
+    process.exit(0)
+  }
   try {
-    return parseCommand(process.argv.slice(2), SCENARIOS)
+    return parseCommand(args, SCENARIOS)
   } catch (error) {
     if (!(error instanceof UsageError)) throw error
     process.stderr.write(`${error.message}\n`)
