@@ -19,8 +19,6 @@ export interface TrafficSample {
   readonly ownSentBytes: number
   /** Of our connections, in the kernel; null where that cannot be read. */
   readonly queues: { readonly receiveQueueBytes: number; readonly sendQueueBytes: number } | null
-  /** Passed the card while the queues were read: in them or not, nobody knows. Absent: nothing. */
-  readonly passedMeanwhile?: { readonly receivedBytes: number; readonly sentBytes: number }
 }
 
 export interface DirectionView {
@@ -186,15 +184,10 @@ function difference(from: TrafficSample, to: TrafficSample, ratios: Record<'rece
   const spanMs = to.atMs - from.atMs
   const isBlind = from.queues === null || to.queues === null
   const slackBytes = isBlind ? BLIND_SLACK_BYTES : SLACK_BYTES
-  const unsure = (of: 'receivedBytes' | 'sentBytes') =>
-    isBlind ? 0 : (from.passedMeanwhile?.[of] ?? 0) + (to.passedMeanwhile?.[of] ?? 0)
   const receivedBytes = Math.max(0, wireReceived(to, isBlind) - wireReceived(from, isBlind))
   const sentBytes = Math.max(0, wireSent(to, isBlind) - wireSent(from, isBlind))
-  const rates = (
-    nicBytes: number,
-    own: { bytes: number; againstBytes: number; ratio: number; unsureBytes: number },
-  ): Rates => {
-    const others = nicBytes - own.ratio * own.bytes - ACK_RATIO * own.againstBytes - slackBytes - own.unsureBytes
+  const rates = (nicBytes: number, own: { bytes: number; againstBytes: number; ratio: number }): Rates => {
+    const others = nicBytes - own.ratio * own.bytes - ACK_RATIO * own.againstBytes - slackBytes
     return {
       nicBytesPerSec: (nicBytes / spanMs) * 1000,
       ownBytesPerSec: (own.bytes / spanMs) * 1000,
@@ -209,13 +202,11 @@ function difference(from: TrafficSample, to: TrafficSample, ratios: Record<'rece
       bytes: receivedBytes,
       againstBytes: sentBytes,
       ratio: ratios.received,
-      unsureBytes: unsure('receivedBytes'),
     }),
     sent: rates(to.nicSentBytes - from.nicSentBytes, {
       bytes: sentBytes,
       againstBytes: receivedBytes,
       ratio: ratios.sent,
-      unsureBytes: unsure('sentBytes'),
     }),
   }
 }

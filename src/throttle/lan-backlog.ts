@@ -37,12 +37,6 @@ const NEEDLESS_STEPS = 10
 /** What was measured of a moment in which we were held back says nothing of the link: it has at least so much of the most. */
 const LEAST_LINK_RATIO = 0.8
 const LEAST_FACTOR = 0.1
-/** Written no faster than this for so many steps, and going out no faster than it is written: no queue of ours is left. */
-const SLOW_FACTOR = 0.5
-const DRAINING_RATIO = 1.5
-const SLOW_STEPS = 5
-/** What waits is short also when there is just nothing to send: that is believed slowly. */
-const BASE_WEIGHT = 0.05
 /** What the card counts of our bytes, and what is a little less than all. */
 const PLAIN_RATIO = 0.98
 
@@ -56,9 +50,6 @@ export class ShortBacklog {
   #pace: number | null = null
   #steps = 0
   #shortSteps = 0
-  #slowSteps = 0
-  /** What waits however slowly we send: for acknowledgements, which have a way to go and others to wait behind. */
-  #baseMs = 0
   #needlessSteps = 0
 
   /** The link is slow enough for a backlog to be long. */
@@ -76,7 +67,6 @@ export class ShortBacklog {
     const { backlogMs, ownBytesPerSec, capacityBytesPerSec } = is
     if (limit.rateBytesPerSec !== null || backlogMs === null) {
       this.#pace = null
-      this.#slowSteps = 0
       return limit.rateBytesPerSec
     }
     this.#steps += 1
@@ -87,17 +77,11 @@ export class ShortBacklog {
     if (this.#needlessSteps > NEEDLESS_STEPS) {
       this.#isNeeded = false
       this.#pace = null
-      this.#baseMs = 0
     } else {
-      const isDraining = this.#pace === null || ownBytesPerSec > DRAINING_RATIO * this.#pace
-      if (isDraining) this.#slowSteps = 0
-      if (this.#slowSteps >= SLOW_STEPS) this.#baseMs = backlogMs
-      else this.#baseMs -= BASE_WEIGHT * Math.max(0, this.#baseMs - backlogMs)
       this.#shortSteps = backlogMs < SHORT_BACKLOG_MS ? this.#shortSteps + 1 : 0
       const link = PLAIN_RATIO * Math.max(ownBytesPerSec, LEAST_LINK_RATIO * capacityBytesPerSec)
       const growth = Math.min(MAX_GROWTH, SHORT_BACKLOG_GROWTH * 2 ** (this.#shortSteps - 1))
-      const factor = 1 + (this.#shortSteps > 0 ? growth : (BACKLOG_MS + this.#baseMs - backlogMs) / BACKLOG_TIME_MS)
-      this.#slowSteps = factor <= SLOW_FACTOR ? this.#slowSteps + 1 : 0
+      const factor = 1 + (this.#shortSteps > 0 ? growth : (BACKLOG_MS - backlogMs) / BACKLOG_TIME_MS)
       this.#pace = link * Math.max(LEAST_FACTOR, factor)
     }
     return this.#pace

@@ -51,22 +51,6 @@ class Host {
   }
 }
 
-await t.test('what passes while the queues are read is held against nobody', (t) => {
-  const host = new Host()
-  const one = host.sample()
-  host.meter.add(one)
-  host.atMs += 1000
-  host.nicReceived += 3e6
-  const passed = { receivedBytes: 3e6, sentBytes: 0 }
-  const view = host.meter.add({ ...host.sample(), passedMeanwhile: passed })
-  t.equal(view.received.foregroundBytesPerSec, 0)
-  host.atMs += 1000
-  host.nicReceived += 9e6
-  const next = host.meter.add({ ...host.sample(), passedMeanwhile: { receivedBytes: 0, sentBytes: 0 } })
-  t.ok(next.received.foregroundBytesPerSec > 5e6, 'and no more than that is forgiven')
-  t.end()
-})
-
 function isAnyActive(views: readonly ForegroundView[]): boolean {
   return views.some(({ received, sent }) => received.isActive || sent.isActive)
 }

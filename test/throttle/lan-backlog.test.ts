@@ -37,24 +37,6 @@ await t.test('a long backlog is worked off, a short one is left to grow, faster 
   t.ok((paces[0] ?? 0) < 105 && (paces[5] ?? 0) > 180, `${paces}`)
 })
 
-await t.test('a way that is long, or stands behind others, is no backlog of ours', async (t) => {
-  const backlog = new ShortBacklog()
-  let own = 5 * MBIT
-  const step = (backlogMs: number) => {
-    own = Math.min(
-      5 * MBIT,
-      backlog.step(situation({ capacityBytesPerSec: 5 * MBIT, ownBytesPerSec: own, backlogMs }), FREE) ?? own,
-    )
-  }
-  for (let count = 0; count < 30; count++) step(250) // however slowly it sends
-  t.ok(own > 3 * MBIT, `${own / MBIT} Mbit/s`)
-  step(0) // nothing to send for a moment
-  for (let count = 0; count < 3; count++) step(250)
-  t.ok(own > 3 * MBIT, `${own / MBIT} Mbit/s`)
-  for (let count = 0; count < 4; count++) step(450)
-  t.ok(own < 2 * MBIT, 'what comes on top is')
-})
-
 await t.test('where no backlog could become long there is no pace', async (t) => {
   const backlog = new ShortBacklog()
   const fast = situation({ ownBytesPerSec: 900 * MBIT, capacityBytesPerSec: 900 * MBIT, backlogMs: 30 })
