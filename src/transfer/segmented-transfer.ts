@@ -105,8 +105,7 @@ export class SegmentedTransfer {
   readonly #missing: PositionSet
   readonly #claims: OriginClaims | null
   readonly #tasks = new Set<Promise<void>>()
-  readonly #peerLoad = new Map<AgentKey, number>()
-  /** What neighbours were asked for; each can be given up by itself. */
+  /** What neighbours were asked for, the oldest first; each can be given up by itself. */
   readonly #peerFlights = new Map<Flight, AbortController>()
   readonly #window = new FetcherWindow({ maxCount: LIMITS.maxInFlight })
   /** Members on whose word something rests that was delivered. */
@@ -327,18 +326,16 @@ export class SegmentedTransfer {
     if (!link || !lane) return []
     const views: PeerView[] = []
     const nowMs = this.#c.clock.monotonicMs()
-    const waitedMs = new Map<AgentKey, number>()
-    for (const { peer, startedAtMs } of this.#peerFlights.keys()) {
-      if (!waitedMs.has(peer)) waitedMs.set(peer, nowMs - startedAtMs) // the oldest comes first
-    }
     for (const peer of link.peers()) {
       const holds = this.#shared.holders.of(peer.key)
       if (!holds) continue
+      const flights = this.#flightsOf(peer.key)
+      const waitedMs = flights[0] ? nowMs - flights[0].startedAtMs : 0
       views.push({
         key: peer.key,
         holds,
-        inFlightCount: this.#peerLoad.get(peer.key) ?? 0,
-        bytesPerSec: boundedRate(book.view(peer.key).bytesPerSec, waitedMs.get(peer.key) ?? 0),
+        inFlightCount: flights.length,
+        bytesPerSec: boundedRate(book.view(peer.key).bytesPerSec, waitedMs),
         state: this.#peerState(peer),
       })
     }
@@ -467,8 +464,8 @@ export class SegmentedTransfer {
     if (!entry || !peer?.lane || !lane) return false
     const flight = { index, peer: key, startedAtMs: clock.monotonicMs() }
     const abort = new AbortController()
+    if (this.#flightsOf(key).length === 0) link?.setInUse(key, true)
     this.#peerFlights.set(flight, abort)
-    this.#load(key, +1)
     try {
       const lengthBytes = segmentLength(index, this.#shared.draft.lengthBytes)
       const segment = await fetchFromPeer(
@@ -515,15 +512,13 @@ export class SegmentedTransfer {
       }
     } finally {
       this.#peerFlights.delete(flight)
-      this.#load(key, -1)
+      if (this.#flightsOf(key).length === 0) link?.setInUse(key, false)
     }
   }
 
-  #load(peer: AgentKey, change: 1 | -1): void {
-    const before = this.#peerLoad.get(peer) ?? 0
-    const after = before + change
-    this.#peerLoad.set(peer, after)
-    if (before === 0 || after === 0) this.#c.link?.setInUse(peer, after > 0)
+  /** Of one neighbour; few, so that they are not counted apart. */
+  #flightsOf(peer: AgentKey): Flight[] {
+    return [...this.#peerFlights.keys()].filter((flight) => flight.peer === peer)
   }
 
   async #commitFromOrigin(index: number, bytes: Uint8Array): Promise<boolean> {
