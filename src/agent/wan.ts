@@ -39,7 +39,10 @@ export function openWan(
   const { clock, traffic, openProbe } = components
   const { throttle, network } = options.config
   const log = components.log.child({ module: 'throttle' })
-  const host = new HostMeter({ clock, log, traffic }, { interfaceName: interfaceNamer(clock, network.interface) })
+  const host = new HostMeter(
+    { clock, log, traffic },
+    { interfaceName: interfaceNamer(clock, { wanted: network.interface }) },
+  )
   const caps = new WanCaps(throttle)
   const hostState = new HostState({ log })
   const gate = new HostGate({ clock, host: hostState }, throttle)
@@ -64,12 +67,21 @@ export function openWan(
   }
 }
 
-function interfaceNamer(clock: Clock, wanted: string | null): () => string | null {
+/**
+ * The interface that carries the branch, by its name now. Null: none, or the loopback, which is no line: everybody on it
+ * is this machine, and nobody there has to be made room for.
+ */
+export function interfaceNamer(
+  clock: Pick<Clock, 'monotonicMs'>,
+  options: { readonly wanted: string | null; readonly interfaces?: typeof networkInterfaces },
+): () => string | null {
+  const { wanted, interfaces = networkInterfaces } = options
   let known: { name: string | null; atMs: number } | null = null
   return () => {
     const nowMs = clock.monotonicMs()
     if (known === null || nowMs - known.atMs > INTERFACE_AGE_MS) {
-      known = { name: chooseInterface(networkInterfaces(), wanted)?.name ?? null, atMs: nowMs }
+      const chosen = chooseInterface(interfaces(), wanted)
+      known = { name: chosen === null || chosen.isLoopback ? null : chosen.name, atMs: nowMs }
     }
     return known.name
   }

@@ -19,6 +19,8 @@ export interface TrafficSample {
   readonly ownSentBytes: number
   /** Of our connections, in the kernel; null where that cannot be read. */
   readonly queues: { readonly receiveQueueBytes: number; readonly sendQueueBytes: number } | null
+  /** Passed the card after the queues were looked at and before it was read. Absent: nothing. */
+  readonly passedMeanwhile?: { readonly receivedBytes: number; readonly sentBytes: number }
 }
 
 export interface DirectionView {
@@ -184,10 +186,18 @@ function difference(from: TrafficSample, to: TrafficSample, ratios: Record<'rece
   const spanMs = to.atMs - from.atMs
   const isBlind = from.queues === null || to.queues === null
   const slackBytes = isBlind ? BLIND_SLACK_BYTES : SLACK_BYTES
+  // What passed so at the first sample has shown up as ours since; of the last it has not yet.
+  const unsure = (of: 'receivedBytes' | 'sentBytes') => (isBlind ? 0 : (to.passedMeanwhile?.[of] ?? 0))
   const receivedBytes = Math.max(0, wireReceived(to, isBlind) - wireReceived(from, isBlind))
   const sentBytes = Math.max(0, wireSent(to, isBlind) - wireSent(from, isBlind))
-  const rates = (nicBytes: number, own: { bytes: number; againstBytes: number; ratio: number }): Rates => {
-    const others = nicBytes - own.ratio * own.bytes - ACK_RATIO * own.againstBytes - slackBytes
+  const rates = (
+    nicBytes: number,
+    own: { bytes: number; againstBytes: number; ratio: number; unsureBytes: number },
+  ): Rates => {
+    const ownWireBytes = own.ratio * own.bytes + ACK_RATIO * own.againstBytes
+    // Ours in the part in which all is ours: what we do not move must not pass for ours.
+    const ownUnsureBytes = own.unsureBytes * Math.min(1, ownWireBytes / Math.max(1, nicBytes - own.unsureBytes))
+    const others = nicBytes - ownWireBytes - ownUnsureBytes - slackBytes
     return {
       nicBytesPerSec: (nicBytes / spanMs) * 1000,
       ownBytesPerSec: (own.bytes / spanMs) * 1000,
@@ -202,11 +212,13 @@ function difference(from: TrafficSample, to: TrafficSample, ratios: Record<'rece
       bytes: receivedBytes,
       againstBytes: sentBytes,
       ratio: ratios.received,
+      unsureBytes: unsure('receivedBytes'),
     }),
     sent: rates(to.nicSentBytes - from.nicSentBytes, {
       bytes: sentBytes,
       againstBytes: receivedBytes,
       ratio: ratios.sent,
+      unsureBytes: unsure('sentBytes'),
     }),
   }
 }

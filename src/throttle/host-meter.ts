@@ -124,6 +124,7 @@ export class HostMeter {
     const nic = await this.#openNic()
     if (nic === null) return BLIND_TICK_MS
     const { clock, traffic, readQueues = readSocketQueues } = this.#components
+    const before = nic.counters.isPrompt ? await nic.counters.read() : null
     const startMs = clock.monotonicMs()
     const queues = readQueues(traffic.connections())
     this.#noteCost(queues, clock.monotonicMs() - startMs)
@@ -139,6 +140,14 @@ export class HostMeter {
       ownReceivedBytes: own.wanReceivedBytes + own.lanReceivedBytes,
       ownSentBytes: own.wanSentBytes + own.lanSentBytes,
       queues,
+      ...(before === null
+        ? {}
+        : {
+            passedMeanwhile: {
+              receivedBytes: Math.max(0, totals.receivedBytes - before.receivedBytes),
+              sentBytes: Math.max(0, totals.sentBytes - before.sentBytes),
+            },
+          }),
     })
     const details: HostDetails = {
       queues,

@@ -5,6 +5,8 @@
  * nothing: it goes out whatever is decided later, and others wait behind it.
  */
 
+import { WayEstimate } from './lan-way.ts'
+
 export interface QueueSituation {
   /** Monotonic. */
   readonly nowMs: number
@@ -36,7 +38,8 @@ const FIRST_STEPS = 5
 const NEEDLESS_STEPS = 10
 /** What was measured of a moment in which we were held back says nothing of the link: it has at least so much of the most. */
 const LEAST_LINK_RATIO = 0.8
-const LEAST_FACTOR = 0.1
+/** Our acknowledgements of what we fetch are less than it. */
+const LEAST_FACTOR = 0.3
 /** What the card counts of our bytes, and what is a little less than all. */
 const PLAIN_RATIO = 0.98
 
@@ -51,6 +54,7 @@ export class ShortBacklog {
   #steps = 0
   #shortSteps = 0
   #needlessSteps = 0
+  #way = new WayEstimate()
 
   /** The link is slow enough for a backlog to be long. */
   get isNeeded(): boolean {
@@ -65,9 +69,14 @@ export class ShortBacklog {
   /** @param limit.rateBytesPerSec that is kept anyway. @returns the rate to keep */
   step(is: QueueSituation, limit: { readonly rateBytesPerSec: number | null }): number | null {
     const { backlogMs, ownBytesPerSec, capacityBytesPerSec } = is
-    if (limit.rateBytesPerSec !== null || backlogMs === null) {
-      this.#pace = null
+    // Once it is needed it stays: a moment without any pace fills the queue, and what overflows there is lost.
+    if (limit.rateBytesPerSec !== null) {
+      this.#pace = this.#isNeeded ? limit.rateBytesPerSec : null
       return limit.rateBytesPerSec
+    }
+    if (backlogMs === null) {
+      this.#pace = null
+      return null
     }
     this.#steps += 1
     if (this.#pace === null && (backlogMs < MAX_BACKLOG_MS || this.#steps <= FIRST_STEPS)) return null
@@ -77,14 +86,21 @@ export class ShortBacklog {
     if (this.#needlessSteps > NEEDLESS_STEPS) {
       this.#isNeeded = false
       this.#pace = null
+      this.#way = new WayEstimate()
     } else {
-      this.#shortSteps = backlogMs < SHORT_BACKLOG_MS ? this.#shortSteps + 1 : 0
-      const link = PLAIN_RATIO * Math.max(ownBytesPerSec, LEAST_LINK_RATIO * capacityBytesPerSec)
-      const growth = Math.min(MAX_GROWTH, SHORT_BACKLOG_GROWTH * 2 ** (this.#shortSteps - 1))
-      const factor = 1 + (this.#shortSteps > 0 ? growth : (BACKLOG_MS - backlogMs) / BACKLOG_TIME_MS)
-      this.#pace = link * Math.max(LEAST_FACTOR, factor)
+      const linkBytesPerSec = Math.max(ownBytesPerSec, capacityBytesPerSec)
+      this.#way.step({ backlogMs, ownBytesPerSec, paceBytesPerSec: this.#pace, linkBytesPerSec, steps: is.steps })
+      const plainBytesPerSec = PLAIN_RATIO * Math.max(ownBytesPerSec, LEAST_LINK_RATIO * capacityBytesPerSec)
+      this.#pace = plainBytesPerSec * Math.max(LEAST_FACTOR, this.#factor(backlogMs))
     }
     return this.#pace
+  }
+
+  /** @returns of the link, what to write */
+  #factor(backlogMs: number): number {
+    this.#shortSteps = backlogMs < SHORT_BACKLOG_MS ? this.#shortSteps + 1 : 0
+    if (this.#shortSteps > 0) return 1 + Math.min(MAX_GROWTH, SHORT_BACKLOG_GROWTH * 2 ** (this.#shortSteps - 1))
+    return 1 + (BACKLOG_MS + this.#way.ms - backlogMs) / BACKLOG_TIME_MS
   }
 }
 

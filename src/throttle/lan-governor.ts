@@ -43,8 +43,8 @@ export interface LanViews {
  * What an upload hands over at once when it is paced: so much time of the rate, within bounds. Large pieces cost less of
  * a processor (lane-upload.ts), small ones keep bursts short and all uploads going.
  */
-const PIECE_MS = 20
-const MIN_PIECE_BYTES = 4 * 1024
+const PIECE_MS = 40
+const MIN_PIECE_BYTES = 8 * 1024
 const MAX_PIECE_BYTES = 64 * 1024
 /** When it is not. @see PIECE_BYTES of lane-upload.ts */
 const FREE_PIECE_BYTES = 256 * 1024
@@ -160,7 +160,9 @@ export class LanGovernor {
       backlogBytes: null,
       unsentBytes: 0,
     })
-    this.#log.trace({ serve: this.#serve.view, fetch: this.#fetch.view, sent, received, queues, uploads }, 'measured')
+    const { bytesPerSec: paceBytesPerSec } = this.#serve.budget
+    const { view: serve } = this.#serve
+    this.#log.trace({ serve, fetch: this.#fetch.view, paceBytesPerSec, sent, received, queues, uploads }, 'measured')
     this.#idleTicks = this.#isUsed ? 0 : this.#idleTicks + 1
     this.#isUsed = false
     if (this.#idleTicks >= IDLE_TICKS) this.#rest()

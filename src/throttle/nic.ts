@@ -20,6 +20,8 @@ export interface NicTotals {
 }
 
 export interface NicCounters {
+  /** A reading takes next to no time, and is of now. */
+  readonly isPrompt: boolean
   /** The counters now, or when the child next prints them. One reading at a time. */
   read(): Promise<NicTotals | null>
   /** Nominal, of the link; null when the system does not say: Wi-Fi, most virtual ones, all but Linux. */
@@ -99,6 +101,7 @@ export function netstatTotals(): (line: string) => Counted | null {
 }
 
 class NoCounters implements NicCounters {
+  readonly isPrompt = true
   async read(): Promise<null> {
     return null
   }
@@ -109,6 +112,7 @@ class NoCounters implements NicCounters {
 }
 
 class SysCounters implements NicCounters {
+  readonly isPrompt = true
   readonly #clock: Clock
   readonly #log: Logger
   readonly #directory: string
@@ -164,6 +168,7 @@ interface Printer {
 
 /** Exported for tests, which have other commands print. */
 export class ChildCounters implements NicCounters {
+  readonly isPrompt = false
   readonly #clock: Clock
   readonly #log: Logger
   readonly #printer: Printer

@@ -197,3 +197,24 @@ await t.test('whatever is counted, rates are finite and not negative', async () 
     }),
   )
 })
+
+await t.test('what passes while the queues are read is ours as far as all else is', (t) => {
+  const burst = { receivedBytes: 2e6, sentBytes: 0 }
+  const passing = (rates: { down?: number; ownDown?: number }, meanwhile: TrafficSample['passedMeanwhile']) => {
+    const host = new Host()
+    host.run(2000, rates)
+    host.atMs += 200
+    host.nicReceived += burst.receivedBytes
+    const sample = { ...host.sample(), ...(meanwhile ? { passedMeanwhile: meanwhile } : {}) }
+    return host.meter.add(sample).received
+  }
+  const foreground = (...args: Parameters<typeof passing>) => passing(...args).recentForegroundBytesPerSec
+  t.equal(foreground({ ownDown: 400 }, burst), 0, 'all of it is ours')
+  t.ok(foreground({ ownDown: 400 }, { receivedBytes: 5e5, sentBytes: 0 }) > 2e6, 'no more than passed')
+  t.ok(foreground({ ownDown: 400 }, undefined) > 4e6, 'without the doubt it is not')
+  const half = foreground({ ownDown: 200, down: 200 }, burst) / foreground({ ownDown: 200, down: 200 }, undefined)
+  t.ok(half > 0.6 && half < 0.95, `${half}`)
+  const { recentBytesPerSec, recentForegroundBytesPerSec } = passing({ down: 400 }, burst)
+  t.ok(recentForegroundBytesPerSec > 0.95 * recentBytesPerSec, 'who moves nothing has no part in it')
+  t.end()
+})

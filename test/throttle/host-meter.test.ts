@@ -52,10 +52,17 @@ async function turns(): Promise<void> {
   for (let count = 0; count < 4; count++) await new Promise((resolve) => setImmediate(resolve))
 }
 
-function setUp(options: { queueCostMs?: number; components?: Partial<HostMeterComponents> } = {}) {
+function setUp(options: { queueCostMs?: number; isPrompt?: boolean; components?: Partial<HostMeterComponents> } = {}) {
   const clock = new StepClock()
   const nic = { receivedBytes: 1e9, sentBytes: 1e9, isReadable: true, readCount: 0 }
-  const state = { interfaceName: 'lan0' as string | null, opened: [] as string[], closed: 0, queueReads: 0 }
+  const state = {
+    interfaceName: 'lan0' as string | null,
+    opened: [] as string[],
+    closed: 0,
+    queueReads: 0,
+    receiveQueueBytes: 0,
+    passesMeanwhileBytes: 0,
+  }
   const meter = new HostMeter(
     {
       clock,
@@ -64,6 +71,7 @@ function setUp(options: { queueCostMs?: number; components?: Partial<HostMeterCo
       openNic: (_components, { interfaceName }) => {
         state.opened.push(interfaceName)
         return {
+          isPrompt: options.isPrompt ?? false,
           read: async () => {
             nic.readCount++
             const { receivedBytes, sentBytes } = nic
@@ -78,7 +86,9 @@ function setUp(options: { queueCostMs?: number; components?: Partial<HostMeterCo
       readQueues: () => {
         state.queueReads++
         clock.atMs += options.queueCostMs ?? 0
-        return { receiveQueueBytes: 0, sendQueueBytes: 0 }
+        const queues = { receiveQueueBytes: state.receiveQueueBytes, sendQueueBytes: 0 }
+        nic.receivedBytes += state.passesMeanwhileBytes
+        return queues
       },
     },
     { interfaceName: () => state.interfaceName },
@@ -160,4 +170,24 @@ await t.test('another interface is opened, none and one that cannot be read are 
   t.equal(state.closed, 2)
   t.equal(await clock.next(), 5000)
   await meter.close()
+})
+
+await t.test('what the card counts while the queues are read is not taken for others', async (t) => {
+  for (const isPrompt of [true, false]) {
+    const { clock, nic, state, meter } = setUp({ isPrompt })
+    let foregroundBytesPerSec = 0
+    const stop = meter.listen(({ received }) => {
+      foregroundBytesPerSec = received.recentForegroundBytesPerSec
+    })
+    for (let step = 0; step < 8; step++) {
+      nic.receivedBytes += 10e6
+      state.receiveQueueBytes += 10e6 // all of it is ours, and nothing of it read yet
+      if (step === 7) state.passesMeanwhileBytes = 2e6
+      await clock.next()
+    }
+    stop()
+    await meter.close()
+    if (isPrompt) t.equal(foregroundBytesPerSec, 0)
+    else t.ok(foregroundBytesPerSec > 2e6, `where the card is read only once, it is: ${foregroundBytesPerSec}`)
+  }
 })

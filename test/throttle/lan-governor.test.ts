@@ -108,7 +108,7 @@ await t.test('beside others uploads go in few small pieces, fast enough for thos
   t.match(serve, { state: 'yielding', foregroundBytesPerSec: 80 * MBIT })
   t.equal(serve.rateMaxBytesPerSec, (8 * MIB) / 50)
   t.equal(fetch.state, 'free')
-  t.equal(governor.pieceBytes(), 4096)
+  t.equal(governor.pieceBytes(), 8192)
   t.equal(governor.maxUploads(), 3)
   counts.uploads = 1
   measureUsed(BUSY, 5)
