@@ -5,7 +5,7 @@
 
 import type { Random } from '../../src/clock.ts'
 import type { ToldState } from '../../src/content/fetcher-state.ts'
-import type { AgentKey, ResourceKey } from '../../src/content/ids.ts'
+import type { AgentKey, ResourceKey, SegmentHash } from '../../src/content/ids.ts'
 import { PositionSet } from '../../src/content/position-set.ts'
 import { SEGMENT_BYTES, type SegmentRange } from '../../src/content/segmentation.ts'
 import { LaneAdmission } from '../../src/peers/lane-admission.ts'
@@ -299,16 +299,22 @@ export class SimAgent {
       }
       this.#replan()
     }
-    queue.after(this.#world.latencyMs(), () => neighbour.agent.#serve(this, neighbour, settle))
+    queue.after(this.#world.latencyMs(), () =>
+      neighbour.agent.#serve({ to: this, asNeighbour: neighbour, index }, settle),
+    )
   }
 
-  #serve(to: SimAgent, asNeighbour: Neighbour, settle: (isHere: boolean) => void): void {
+  #serve(
+    { to, asNeighbour, index }: { to: SimAgent; asNeighbour: Neighbour; index: number },
+    settle: (isHere: boolean) => void,
+  ): void {
     const { queue, network } = this.#world
     if (!this.isAlive) {
       queue.after(STALL_MS, () => to.isAlive && settle(false))
       return
     }
-    const entry = this.#admission.enter(to.key)
+    const hash = String(index) as SegmentHash // a name is enough here
+    const entry = this.#admission.enter(to.key, hash)
     if (!entry.isAdmitted) {
       this.#world.refusals++
       queue.after(this.#world.latencyMs(), () => {
@@ -326,11 +332,11 @@ export class SimAgent {
     network.start(this.node, to.node, {
       bytes: SEGMENT_BYTES,
       onDone: () => {
-        this.#admission.leave(to.key, queue.nowMs - startedAtMs)
+        this.#admission.leave(to.key, hash, queue.nowMs - startedAtMs)
         queue.after(this.#world.latencyMs(), () => to.isAlive && settle(true))
       },
       onCut: () => {
-        this.#admission.leave(to.key, queue.nowMs - startedAtMs)
+        this.#admission.leave(to.key, hash, queue.nowMs - startedAtMs)
         if (to.isAlive) queue.after(STALL_MS, () => to.isAlive && settle(false))
       },
     })

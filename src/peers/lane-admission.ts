@@ -7,10 +7,11 @@
  *
  * Slots are as many as finish within a second or so each. What a neighbour has whole it passes on, what eight of them have
  * half of nobody can: on a slow uplink two are served after one another in the time that eight take side by side for their
- * first byte of use. How fast the uplink is, is not known before something was sent: it begins with two.
+ * first byte of use. How fast the uplink is, is not known before something was sent: it begins with two. Where it is
+ * known to be slow, a segment goes to one at a time: that one has it for all others before a second could.
  */
 import type { Clock } from '../clock.ts'
-import type { AgentKey } from '../content/ids.ts'
+import type { AgentKey, SegmentHash } from '../content/ids.ts'
 
 /** Longer than any Retry-After we send, so that who was refused still counts when it comes back. */
 const DEMAND_MS = 1500
@@ -21,6 +22,8 @@ const MAX_RETRY_AFTER_MS = 1000
 const MIN_SLOTS = 2
 /** An upload should take no longer than this among those beside it. */
 const UPLOAD_MS = 1000
+/** From here on an uplink is slow: about 40 Mbit/s. */
+const SLOW_MS = 200
 /** The quickest of late says what the uplink gives; a slow receiver says nothing about it. Forgotten at this rate. */
 const SERVICE_GROWTH = 1.1
 
@@ -35,6 +38,7 @@ export class LaneAdmission {
   readonly #limit: () => number
   /** Bounded by the peers that have an offer: others do not get here. */
   readonly #demands = new Map<AgentKey, Demand>()
+  readonly #onTheirWay = new Set<SegmentHash>()
   #activeCount = 0
   #averageMs = 50
   /** An upload alone would take so long at most; null: nothing was sent yet. */
@@ -52,7 +56,10 @@ export class LaneAdmission {
   }
 
   /** Takes a slot; whoever gets one calls `leave` exactly once. */
-  enter(peer: AgentKey): { readonly isAdmitted: true } | { readonly isAdmitted: false; readonly retryAfterMs: number } {
+  enter(
+    peer: AgentKey,
+    hash: SegmentHash,
+  ): { readonly isAdmitted: true } | { readonly isAdmitted: false; readonly retryAfterMs: number } {
     const nowMs = this.#clock.monotonicMs()
     const demand = this.#demands.get(peer) ?? { held: 0, refusedUntilMs: 0 }
     this.#demands.set(peer, demand)
@@ -60,7 +67,9 @@ export class LaneAdmission {
     const isLimited = this.#limit() < this.#ownMaxUploads
     const maxUploads = Math.min(this.#ownMaxUploads, this.#limit(), this.#usefulSlots())
     const share = Math.ceil(maxUploads / wanting)
-    if (this.#activeCount < maxUploads && demand.held < share) {
+    const isBetterRelayed = this.#onTheirWay.has(hash) && (this.#serviceMs ?? 0) > SLOW_MS
+    if (this.#activeCount < maxUploads && demand.held < share && !isBetterRelayed) {
+      this.#onTheirWay.add(hash)
       demand.held += 1
       demand.refusedUntilMs = 0
       this.#activeCount += 1
@@ -73,7 +82,8 @@ export class LaneAdmission {
   }
 
   /** @param durationMs how long the slot was held; sets what Retry-After says */
-  leave(peer: AgentKey, durationMs: number): void {
+  leave(peer: AgentKey, hash: SegmentHash, durationMs: number): void {
+    this.#onTheirWay.delete(hash)
     const demand = this.#demands.get(peer)
     if (!demand || demand.held === 0) return
     const serviceMs = durationMs / this.#activeCount

@@ -64,7 +64,7 @@ export class LaneResponder {
     if (request.method !== 'GET') return refuse(response, 405, { allow: 'GET' })
 
     const { admission, clock } = this.#components
-    const entry = admission.enter(peer)
+    const entry = admission.enter(peer, hash)
     if (!entry.isAdmitted) {
       return refuse(response, 503, {
         'retry-after': Math.ceil(entry.retryAfterMs / 1000),
@@ -75,7 +75,7 @@ export class LaneResponder {
     try {
       await this.#serve(request, response, { hash, peer })
     } finally {
-      admission.leave(peer, clock.monotonicMs() - startMs)
+      admission.leave(peer, hash, clock.monotonicMs() - startMs)
     }
   }
 

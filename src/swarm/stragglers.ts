@@ -55,9 +55,36 @@ export function boundedRate(bytesPerSec: number | null, waitedMs: number): numbe
   return bytesPerSec === null ? mostBytesPerSec : Math.min(bytesPerSec, mostBytesPerSec)
 }
 
+/** At the beginning, and the least of what takes its time: one comes while the next is asked for. */
+const FIRST_COUNT = 2
+/** So long a segment should take that is fetched beside others. */
+const BESIDE_MS = 1500
+
+/**
+ * Segments to ask neighbours for at the same time: as many as come within a second or so each. More would come no sooner
+ * over a slow link of ours, each holds a place at a neighbour meanwhile, and at the end they are had twice.
+ */
+export class LaneWindow {
+  #count = FIRST_COUNT
+  readonly #maxCount: number
+
+  constructor(options: { readonly maxCount: number }) {
+    this.#maxCount = options.maxCount
+  }
+
+  get count(): number {
+    return this.#count
+  }
+
+  /** A segment came from a neighbour. @param flightCount in flight then, with it */
+  landed(durationMs: number, flightCount: number): void {
+    const count = Math.round((flightCount * BESIDE_MS) / Math.max(1, durationMs))
+    this.#count = Math.min(this.#maxCount, Math.max(FIRST_COUNT, count))
+  }
+}
+
 /** Of a segment from a neighbour; slower is a link of less than about 8 Mbit/s. */
 const QUICK_MS = 2000
-const FIRST_COUNT = 2
 /** After a slow one; then it is tried again. */
 const PAUSE_MS = 5000
 

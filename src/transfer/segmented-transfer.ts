@@ -28,7 +28,7 @@ import {
   type PlanLimits,
   perPeerDepth,
 } from '../swarm/source-choice.ts'
-import { boundedRate, FetcherWindow, type Flight, overtaken } from '../swarm/stragglers.ts'
+import { boundedRate, FetcherWindow, type Flight, LaneWindow, overtaken } from '../swarm/stragglers.ts'
 import type { Priority } from '../throttle/priority.ts'
 import type { Accusations } from './accusations.ts'
 import type { Committer } from './commit.ts'
@@ -107,7 +107,8 @@ export class SegmentedTransfer {
   readonly #tasks = new Set<Promise<void>>()
   /** What neighbours were asked for, the oldest first; each can be given up by itself. */
   readonly #peerFlights = new Map<Flight, AbortController>()
-  readonly #window = new FetcherWindow({ maxCount: LIMITS.maxInFlight })
+  readonly #window = new LaneWindow({ maxCount: LIMITS.maxInFlight })
+  readonly #fetcherWindow = new FetcherWindow({ maxCount: LIMITS.maxInFlight })
   /** Members on whose word something rests that was delivered. */
   readonly #believed = new Set<AgentKey>()
   /** Ends all tasks when the transfer ends, however it ends. */
@@ -234,10 +235,12 @@ export class SegmentedTransfer {
   }
 
   #peerRoom(): number {
-    if (this.#shared.crowd.ownStreamCount === 0) return Number.POSITIVE_INFINITY
+    const room = this.#window.count - this.#peerFlights.size
+    if (this.#shared.crowd.ownStreamCount === 0) return room
     const nowMs = this.#c.clock.monotonicMs()
     const [oldest] = this.#peerFlights.keys()
-    return this.#window.count(oldest ? nowMs - oldest.startedAtMs : 0, nowMs) - this.#peerFlights.size
+    const fetcherCount = this.#fetcherWindow.count(oldest ? nowMs - oldest.startedAtMs : 0, nowMs)
+    return Math.min(room, fetcherCount - this.#peerFlights.size)
   }
 
   /** What a slow neighbour was asked for, and a fast one has by now, is had from that one. */
@@ -473,7 +476,9 @@ export class SegmentedTransfer {
         { endpoint: { peer: key, ...peer.lane }, hash: entry.hash, lengthBytes, signal: abort.signal },
       )
       const nowMs = clock.monotonicMs()
-      this.#window.landed(nowMs - flight.startedAtMs, nowMs)
+      const durationMs = nowMs - flight.startedAtMs
+      this.#window.landed(durationMs, this.#peerFlights.size)
+      this.#fetcherWindow.landed(durationMs, nowMs)
       const isOutdated = () => this.#shared.draft.entry(index)?.hash !== entry.hash
       if (!isOutdated()) await this.#c.committer.commit(index, segment, null)
       if (isOutdated()) {

@@ -362,32 +362,32 @@ t.test('a full server says busy and when to come back; nothing is read without a
 t.test('one peer alone gets every slot, but gives way as soon as another asks', async (t) => {
   const clock = new HandClock()
   const admission = new LaneAdmission({ clock }, { maxUploads: 8 })
-  admission.enter(ada)
-  admission.leave(ada, 10)
-  for (let i = 0; i < 8; i++) t.equal(admission.enter(ada).isAdmitted, true)
-  t.equal(admission.enter(bob).isAdmitted, false)
+  admission.enter(ada, hash)
+  admission.leave(ada, hash, 10)
+  for (let i = 0; i < 8; i++) t.equal(admission.enter(ada, hash).isAdmitted, true)
+  t.equal(admission.enter(bob, hash).isAdmitted, false)
   for (let i = 0; i < 4; i++) {
-    admission.leave(ada, 10)
-    t.equal(admission.enter(ada).isAdmitted, false, 'over its half')
-    t.equal(admission.enter(bob).isAdmitted, true, 'the freed slot is for the other')
+    admission.leave(ada, hash, 10)
+    t.equal(admission.enter(ada, hash).isAdmitted, false, 'over its half')
+    t.equal(admission.enter(bob, hash).isAdmitted, true, 'the freed slot is for the other')
   }
-  t.equal(admission.enter(bob).isAdmitted, false)
+  t.equal(admission.enter(bob, hash).isAdmitted, false)
   t.equal(admission.activeCount, 8)
-  for (let i = 0; i < 4; i++) admission.leave(bob, 10)
+  for (let i = 0; i < 4; i++) admission.leave(bob, hash, 10)
   await clock.advance(2000)
-  for (let i = 0; i < 4; i++) t.equal(admission.enter(ada).isAdmitted, true, 'bob wants no more')
-  t.equal(admission.enter(ada).isAdmitted, false)
+  for (let i = 0; i < 4; i++) t.equal(admission.enter(ada, hash).isAdmitted, true, 'bob wants no more')
+  t.equal(admission.enter(ada, hash).isAdmitted, false)
 })
 
 t.test('slots are as many as finish soon: two at first, all on a fast uplink, two on a slow one', async (t) => {
   const slotsAfter = (durationsMs: readonly number[]) => {
     const admission = new LaneAdmission({ clock: new HandClock() }, { maxUploads: 8 })
     for (const durationMs of durationsMs) {
-      admission.enter(ada)
-      admission.leave(ada, durationMs)
+      admission.enter(ada, hash)
+      admission.leave(ada, hash, durationMs)
     }
     let count = 0
-    while (admission.enter(ada).isAdmitted) count++
+    while (admission.enter(ada, count.toString(16).padStart(64, '0') as SegmentHash).isAdmitted) count++
     return count
   }
   t.equal(slotsAfter([]), 2)
@@ -402,15 +402,34 @@ t.test('while the lane yields fewer slots are given, and who is refused stays aw
   const clock = new HandClock()
   let limit = 2
   const admission = new LaneAdmission({ clock }, { maxUploads: 8, limit: () => limit })
-  t.equal(admission.enter(ada).isAdmitted, true)
-  t.equal(admission.enter(ada).isAdmitted, true)
-  t.same(admission.enter(ada), { isAdmitted: false, retryAfterMs: 1000 })
-  admission.leave(ada, 10)
+  t.equal(admission.enter(ada, hash).isAdmitted, true)
+  t.equal(admission.enter(ada, absent).isAdmitted, true)
+  t.same(admission.enter(ada, hash), { isAdmitted: false, retryAfterMs: 1000 })
+  admission.leave(ada, hash, 10)
   limit = 0
-  t.same(admission.enter(bob), { isAdmitted: false, retryAfterMs: 1000 })
+  t.same(admission.enter(bob, hash), { isAdmitted: false, retryAfterMs: 1000 })
   limit = Number.POSITIVE_INFINITY
-  t.equal(admission.enter(bob).isAdmitted, true)
+  t.equal(admission.enter(bob, hash).isAdmitted, true)
 })
+
+t.test(
+  'over a slow uplink a segment goes to one at a time, who passes it on before a second could have it',
+  async (t) => {
+    const admission = new LaneAdmission({ clock: new HandClock() }, { maxUploads: 8 })
+    admission.enter(ada, hash)
+    admission.leave(ada, hash, 1700)
+    t.equal(admission.enter(ada, hash).isAdmitted, true)
+    t.equal(admission.enter(bob, hash).isAdmitted, false)
+    t.equal(admission.enter(bob, absent).isAdmitted, true, 'another segment')
+    admission.leave(ada, hash, 1700)
+    t.equal(admission.enter(ada, absent).isAdmitted, false)
+    t.equal(admission.enter(ada, hash).isAdmitted, true, 'the first had it, or gave up')
+    admission.leave(ada, hash, 10)
+    admission.leave(bob, absent, 10)
+    for (const peer of [ada, bob])
+      t.equal(admission.enter(peer, hash).isAdmitted, true, 'over a fast one each has it at once')
+  },
+)
 
 t.test('a peer that says too little, too much or nonsense is cut off without harm', async (t) => {
   const cases: [name: string, answer: string, code: string, into?: number][] = [

@@ -2,7 +2,7 @@ import t from 'tap'
 import { type AgentKey, idFromBytes } from '../../src/content/ids.ts'
 import { PositionSet } from '../../src/content/position-set.ts'
 import type { PeerView } from '../../src/swarm/source-choice.ts'
-import { boundedRate, FetcherWindow, overtaken } from '../../src/swarm/stragglers.ts'
+import { boundedRate, FetcherWindow, LaneWindow, overtaken } from '../../src/swarm/stragglers.ts'
 
 const MIB = 1024 * 1024
 const key = (seed: number) => idFromBytes<AgentKey>(Buffer.alloc(32, seed))
@@ -61,5 +61,17 @@ void t.test('who fetches for all asks neighbours for more as its link shows that
   window.landed(2500, 2000)
   t.equal(window.count(0, 2000), 0, 'nor for a while after')
   t.equal(window.count(0, 8000), 1)
+  t.end()
+})
+
+void t.test('over a slow link few segments are asked for at a time, over a fast one all that may be', (t) => {
+  const window = new LaneWindow({ maxCount: 6 })
+  t.equal(window.count, 2)
+  window.landed(30, 1)
+  t.equal(window.count, 6, 'at once')
+  window.landed(10_000, 6)
+  t.equal(window.count, 2, 'six together take 10 s: 5 Mbit/s')
+  window.landed(1000, 2)
+  t.equal(window.count, 3)
   t.end()
 })
