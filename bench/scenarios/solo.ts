@@ -70,13 +70,14 @@ async function measure(
   }))
 }
 
-async function run({ runs, sizeBytes, say }: BenchOptions): Promise<ScenarioResult> {
+async function run({ runs, sizeBytes, wanMbit, say }: BenchOptions): Promise<ScenarioResult> {
   const ariaVersion = toolVersion('aria2c')
+  const downMbit = wanMbit ?? 50
   const remarks = [
-    'WAN 50 Mbit/s down, 20 Mbit/s up, 20 ms round trip, FIFO of 100 ms; times from start to end of the process, fsync included',
+    `WAN ${downMbit} Mbit/s down, 20 Mbit/s up, 20 ms round trip, FIFO of 100 ms; times from start to end of the process, fsync included`,
     ...(ariaVersion === null ? ['aria2c is not installed here: left out'] : []),
   ]
-  const rows = await withLab({ hosts: 2, downMbit: 50, upMbit: 20, delayUs: 10_000 }, async (benchLab) => {
+  const rows = await withLab({ hosts: 2, downMbit, upMbit: 20, delayUs: 10_000 }, async (benchLab) => {
     const contenders = await contendersIn(benchLab, ariaVersion !== null)
     for (const contender of contenders) await contender.fetch(benchLab.newUrl(SMALL_BYTES)) // first-run files are made
     const small = await measure(benchLab, contenders, { bytes: SMALL_BYTES, runs: runs * SMALL_RUNS_PER_RUN, say })
