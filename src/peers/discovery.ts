@@ -29,7 +29,7 @@ const STATIC_MIN_MS = 2000
 const STATIC_MAX_MS = 15_000
 const MAX_ADDRESSES_PER_NAME = 8
 /** Outgoing connections; dials at a time. Dials to agents that died hold a place for seconds, hence more than 3. */
-const MAX_PEERS = 64
+export const MAX_PEERS = 64
 const MAX_PARALLEL = 16
 const CLOSE_DEADLINE_MS = 1000
 

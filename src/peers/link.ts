@@ -99,6 +99,11 @@ export class Link {
     if (this.#components.random() < AGENTS_THAT_ALL_LOOK / Math.max(1, peerCount)) this.#discovery.refresh()
   }
 
+  /** Other agents that were heard by beacon of late: all on the same LAN, also where there are more than sessions. */
+  get heardCount(): number {
+    return this.#beacon?.book.agents(this.#components.clock.monotonicMs()).length ?? 0
+  }
+
   diagnose(): Pick<Diagnosis, 'dhtPort' | 'dhtNodes' | 'beacon'> {
     const silent: Omit<BeaconDiagnosis, 'enabled'> = {
       sent: 0,
@@ -121,8 +126,7 @@ export class Link {
 
   #onHeard(agent: HeardAgent): void {
     if (this.#options.isInstanceConnected(agent.instance)) return
-    const count = this.#beacon?.book.agents(this.#components.clock.monotonicMs()).length ?? 1
-    if (this.#components.random() < AGENTS_THAT_ALL_LOOK / count) this.#discovery.refresh()
+    if (this.#components.random() < AGENTS_THAT_ALL_LOOK / Math.max(1, this.heardCount)) this.#discovery.refresh()
   }
 
   #missing(): HeardAgent[] {

@@ -15,6 +15,7 @@ import { type Clock, type Random, secretBytes } from '../clock.ts'
 import { type AgentKey, idFromBytes } from '../content/ids.ts'
 import { ShorthaulError } from '../errors.ts'
 import { type BranchKeys, type SecretKeys, secretsInForce } from './branch-keys.ts'
+import { branchSize } from './branch-size.ts'
 import { chooseInterface, LocalPrefixes, type NetworkInterface } from './interfaces.ts'
 import { Link } from './link.ts'
 import type { Message } from './messages.ts'
@@ -149,6 +150,11 @@ export class Network {
       if (session !== undefined) peers.push(this.#peer(session))
     }
     return peers
+  }
+
+  /** Agents of the branch as far as is known, this one included. */
+  memberCount(): number {
+    return branchSize({ connectedCount: this.#table.keys().length, heardCount: this.#link?.heardCount ?? 0 })
   }
 
   /**

@@ -196,7 +196,7 @@ export class Accusations {
       this.#noteFalse(accuser.key)
       return
     }
-    const memberCount = (link?.peers().length ?? 0) + 1
+    const memberCount = link?.memberCount() ?? 1
     const { signal } = this.#stop
     await clock.sleep(random() * Math.min(MAX_JITTER_MS, JITTER_PER_MEMBER_MS * memberCount), { signal })
     if (quarantine.has(statement.signer)) return

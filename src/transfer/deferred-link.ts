@@ -34,6 +34,10 @@ export class DeferredLink implements PeerLink {
     return this.#link?.peers() ?? []
   }
 
+  memberCount(): number {
+    return this.#link?.memberCount() ?? 1
+  }
+
   send(peer: AgentKey, message: Message): boolean {
     return this.#link?.send(peer, message) ?? false
   }

@@ -204,7 +204,7 @@ export class GenerationRun {
         ...this.#components,
         log: this.#run.log,
         tally: this.#run.tally,
-        memberCount: () => (link?.peers().length ?? 0) + 1,
+        memberCount: () => link?.memberCount() ?? 1,
         isHeld: () => holdOf(this.#run) !== null,
       },
       { request: this.#run.originRequest, shared },

@@ -24,6 +24,8 @@ export interface PeerLike {
 
 export interface PeerLink {
   peers(): readonly PeerLike[]
+  /** Agents of the branch as far as is known, this one included: in a large one more than `peers` and we. */
+  memberCount(): number
   send(peer: AgentKey, message: Message): boolean
   broadcast(message: Message): number
   on(event: 'join', listener: (peer: PeerLike) => void): () => void

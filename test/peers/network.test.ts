@@ -39,6 +39,7 @@ t.test('agents of one branch find each other by beacon and know each other once'
       lane: null,
     })),
   )
+  t.equal(first.memberCount(), 3)
   const diagnosis = first.diagnose()
   t.match(diagnosis, { address: '127.0.0.1', bootstrapPort: first.dhtPort, peers: 2, beacon: { enabled: true } })
   t.ok(diagnosis.beacon.heard > 0 && diagnosis.beacon.sent > 0)

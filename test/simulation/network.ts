@@ -173,6 +173,10 @@ export class Link implements PeerLink, PeerLane {
     return peers.length
   }
 
+  memberCount(): number {
+    return this.peers().length + 1
+  }
+
   setInUse(peer: AgentKey, isInUse: boolean): void {
     if (isInUse) this.#inUse.add(peer)
     else this.#inUse.delete(peer)

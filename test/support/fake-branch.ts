@@ -255,6 +255,10 @@ export class FakeAgent implements PeerLink, PeerLane {
     return peers.length
   }
 
+  memberCount(): number {
+    return this.peers().length + 1
+  }
+
   setInUse(): void {}
 
   on(event: string, listener: Listener | ((peer: PeerLike) => void)): () => void {

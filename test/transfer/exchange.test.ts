@@ -69,6 +69,9 @@ class Wire implements PeerLink {
     for (const key of this.connected.keys()) this.send(key, message)
     return this.connected.size
   }
+  memberCount(): number {
+    return this.connected.size + 1
+  }
   setInUse(): void {}
   on(event: string, listener: Listener | ((peer: PeerLike) => void)): () => void {
     const listeners = this.#listeners.get(event) ?? new Set()
