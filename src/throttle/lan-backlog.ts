@@ -61,11 +61,6 @@ export class ShortBacklog {
     return this.#isNeeded
   }
 
-  /** After a rate that was kept: where it is needed, this pace until more is known, or all that waits would go out at once. */
-  resume(bytesPerSec: number): void {
-    if (this.#isNeeded) this.#pace = bytesPerSec
-  }
-
   /** @param limit.rateBytesPerSec that is kept anyway. @returns the rate to keep */
   step(is: QueueSituation, limit: { readonly rateBytesPerSec: number | null }): number | null {
     const { backlogMs, ownBytesPerSec, capacityBytesPerSec } = is

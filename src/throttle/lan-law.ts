@@ -273,7 +273,7 @@ export class LanLaw {
     const capacity = this.#capacityBytesPerSec
     if (this.#state === 'yielding') {
       this.#reason = 'others on this host used the link a moment ago'
-      if (this.#seenSamples < SURE_SAMPLES) this.#free(capacity)
+      if (this.#seenSamples < SURE_SAMPLES) this.#free()
       else if (nowMs - this.#seenAtMs >= HOLD_MS) {
         this.#state = 'ramping'
         this.#rate = Math.max(this.#rate ?? 0, FIRST_RAMP_RATIO * capacity)
@@ -281,15 +281,14 @@ export class LanLaw {
     } else if (this.#state === 'ramping') {
       this.#reason = 'the link is free again'
       this.#rate = (this.#rate ?? floorBytesPerSec) * GROWTH ** steps
-      if (this.#rate > capacity) this.#free(this.#rate)
+      if (this.#rate > capacity) this.#free()
     }
   }
 
-  #free(pace: number): void {
+  #free(): void {
     this.#state = 'free'
     this.#reason = NOBODY
     this.#rate = null
-    this.#backlog.resume(pace)
     this.#trial = { verdict: 'none' }
     this.#seenSamples = 0
   }

@@ -46,13 +46,12 @@ export class WayEstimate {
     const drain = this.#drain
     drain.steps += steps
     drain.drainedMs += (1 - Math.max(ownBytesPerSec, paceBytesPerSec) / linkBytesPerSec) * steps * STEP_MS
-    if (drain.drainedMs > drain.excessMs) {
-      drain.own += ownBytesPerSec
-      drain.written += paceBytesPerSec
-      if (drain.steps < MIN_STEPS) return
-      this.#drain = null
-      const ratio = drain.own / drain.written
-      if (ratio >= WRITTEN_RATIO.least && ratio <= WRITTEN_RATIO.most) this.#ms = backlogMs
-    }
+    if (drain.drainedMs <= drain.excessMs) return
+    drain.own += ownBytesPerSec
+    drain.written += paceBytesPerSec
+    if (drain.steps < MIN_STEPS) return
+    this.#drain = null
+    const ratio = drain.own / drain.written
+    if (ratio >= WRITTEN_RATIO.least && ratio <= WRITTEN_RATIO.most) this.#ms = backlogMs
   }
 }

@@ -235,12 +235,14 @@ export class SegmentedTransfer {
   }
 
   #peerRoom(): number {
-    const room = this.#window.count - this.#peerFlights.size
-    if (this.#shared.crowd.ownStreamCount === 0) return room
+    return Math.min(this.#window.count, this.#fetcherCount()) - this.#peerFlights.size
+  }
+
+  #fetcherCount(): number {
+    if (this.#shared.crowd.ownStreamCount === 0) return Number.POSITIVE_INFINITY
     const nowMs = this.#c.clock.monotonicMs()
     const [oldest] = this.#peerFlights.keys()
-    const fetcherCount = this.#fetcherWindow.count(oldest ? nowMs - oldest.startedAtMs : 0, nowMs)
-    return Math.min(room, fetcherCount - this.#peerFlights.size)
+    return this.#fetcherWindow.count(oldest ? nowMs - oldest.startedAtMs : 0, nowMs)
   }
 
   /** What a slow neighbour was asked for, and a fast one has by now, is had from that one. */
