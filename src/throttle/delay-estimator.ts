@@ -26,6 +26,8 @@ export interface DelayView {
   readonly recentQueueMs: number
   /** Of one less: sooner, for what is so much that it need not be looked at so long. */
   readonly soonQueueMs: number
+  /** Of one more: surer, for what is so little that it may be chance. */
+  readonly standingQueueMs: number
   /** Above: somebody else is in the queue, for as long as our own reading is the slowest part of our flow. */
   readonly thresholdMs: number
   /** What nine of ten round trips stay below when nobody queues: less than this says nothing. */
@@ -34,7 +36,12 @@ export interface DelayView {
 
 /** Scatters more than a cable and an idle machine do. */
 export const NOISY_MS = 8
-const MAX_LAST = 3
+const MAX_LAST = 4
+/** Answers that must agree: where they do not scatter, and where they do. */
+const AGREEING = { steady: 2, noisy: 3 } as const
+/** Of the threshold: what stands above it need not be looked at a third time, and what is far above not a second time. */
+const CLEAR_FACTOR = 1.3
+const OBVIOUS_FACTOR = 2.5
 
 export class DelayEstimator {
   /** The least round trip of each minute, by number of the minute. */
@@ -64,13 +71,14 @@ export class DelayEstimator {
     if (newest === undefined) return null
     const baseMs = this.#baseMs()
     const last = pendingMs > newest ? [pendingMs, ...this.#lastMs] : this.#lastMs
-    const count = this.#noiseMs > NOISY_MS ? MAX_LAST : MAX_LAST - 1
+    const count = this.#noiseMs > NOISY_MS ? AGREEING.noisy : AGREEING.steady
     const queueOf = (samples: number) => Math.min(...last.slice(0, samples)) - baseMs
     return {
       baseMs,
       queueMs: queueOf(1),
       recentQueueMs: queueOf(count),
       soonQueueMs: queueOf(count - 1),
+      standingQueueMs: queueOf(count + 1),
       thresholdMs: this.thresholdMs,
       noiseMs: this.#noiseMs,
     }
@@ -127,8 +135,13 @@ function quantile(values: readonly number[], part: number): number {
 }
 
 /** Somebody is in the queue. @param factor of the threshold, for who looks less closely */
-export function isHot({ recentQueueMs, soonQueueMs, thresholdMs }: DelayView, factor = 1): boolean {
-  return recentQueueMs > factor * thresholdMs || soonQueueMs > 2 * factor * thresholdMs
+export function isHot(delay: DelayView, factor = 1): boolean {
+  const thresholdMs = factor * delay.thresholdMs
+  return (
+    delay.standingQueueMs > thresholdMs ||
+    delay.recentQueueMs > CLEAR_FACTOR * thresholdMs ||
+    delay.soonQueueMs > OBVIOUS_FACTOR * thresholdMs
+  )
 }
 
 /** What queues is nothing to speak of. */

@@ -41,8 +41,6 @@ export interface ForegroundView {
   readonly sent: DirectionView
 }
 
-/** What the card counts of a byte of ours: headers of Ethernet, IP, TCP with time stamps, and of TLS (5-6 % in all). */
-export const WIRE_RATIO = 1.06
 /** Acknowledgements: 66 bytes for two segments of 1448 at most. */
 const ACK_RATIO = 0.03
 const WINDOW_MS = 1000
@@ -93,6 +91,11 @@ export class ForegroundMeter {
 
   view(): ForegroundView {
     return { received: this.#states.received.view, sent: this.#states.sent.view }
+  }
+
+  /** What the card counts of a received byte of ours, as far as it has been learnt. */
+  get receivedWireRatio(): number {
+    return this.#states.received.ratio.value
   }
 
   /** @returns the view that results */

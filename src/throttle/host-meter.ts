@@ -6,7 +6,7 @@
  */
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
-import { ForegroundMeter, type ForegroundView, WIRE_RATIO } from './foreground-meter.ts'
+import { ForegroundMeter, type ForegroundView } from './foreground-meter.ts'
 import { type NicCounters, type NicOptions, openNic } from './nic.ts'
 import type { OwnTraffic } from './own-traffic.ts'
 import { type QueueTotals, readSocketQueues } from './socket-queues.ts'
@@ -54,7 +54,7 @@ export class HostMeter {
   readonly #meter = new ForegroundMeter()
   #nic: { readonly name: string; readonly counters: NicCounters; readonly linkBytesPerSec: number | null } | null = null
   #queueCostsMs: number[] = []
-  #lastWan: { readonly atMs: number; readonly wireBytes: number } | null = null
+  #lastWan: { readonly atMs: number; readonly receivedBytes: number; readonly lanBytes: number } | null = null
   #running: AbortController | null = null
   #loop: Promise<void> = Promise.resolve()
   #isClosed = false
@@ -152,17 +152,18 @@ export class HostMeter {
     const details: HostDetails = {
       queues,
       linkBytesPerSec: nic.linkBytesPerSec,
-      wanReceivedBytesPerSec: this.#wanReceived(totals.atMs, totals.receivedBytes - WIRE_RATIO * own.lanReceivedBytes),
+      wanReceivedBytesPerSec: this.#wanReceived(totals, own.lanReceivedBytes),
     }
     for (const listener of [...this.#listeners]) listener(view, details)
     return Math.min(MAX_TICK_MS, Math.max(TICK_MS, QUEUE_COST_FACTOR * Math.min(...this.#queueCostsMs, MAX_TICK_MS)))
   }
 
-  #wanReceived(atMs: number, wireBytes: number): number | null {
+  #wanReceived({ atMs, receivedBytes }: { atMs: number; receivedBytes: number }, lanBytes: number): number | null {
     const last = this.#lastWan
-    this.#lastWan = { atMs, wireBytes }
+    this.#lastWan = { atMs, receivedBytes, lanBytes }
     if (last === null || atMs - last.atMs < TICK_MS / 2 || atMs - last.atMs > 2 * MAX_TICK_MS) return null
-    return (Math.max(0, wireBytes - last.wireBytes) / WIRE_RATIO / (atMs - last.atMs)) * 1000
+    const all = (receivedBytes - last.receivedBytes) / this.#meter.receivedWireRatio
+    return (Math.max(0, all - (lanBytes - last.lanBytes)) / (atMs - last.atMs)) * 1000
   }
 
   #noteCost(queues: QueueTotals | null, costMs: number): void {

@@ -48,6 +48,18 @@ const STARTUP_LEAD_FACTOR = 2.2
 /** Of the threshold: a queue like this ends a step of the start, or a try whether the line is faster. */
 const OVERSHOT_RATIO = 0.4
 const OVERSHOT_NOISE_FACTOR = 1.3
+/**
+ * A busy machine, here or there, makes answers late as a queue does, but not for long: a small queue is believed when it
+ * has stayed for so long at a rate that did not grow, or has become so much larger.
+ */
+const SUSPECT_MS = 150
+const SURELY_OVERSHOT_FACTOR = 2.5
+/** Of a start's rate, read at least while answers come late; and from when on they do. */
+const LEAST_GUARD_RATIO = 0.5
+const GUARD_MS = 8
+/** What comes back so soon, time and again, is a queue that is ours. */
+const SUSPECT_AGAIN_MS = 200
+const MAX_CLEARED = 2
 /** From here on a late answer alone proves nothing. */
 const DOUBTFUL_NOISE_MS = 5
 /** What arrives, of what is read, when others take from our part. */
@@ -73,11 +85,15 @@ const AFTER_DRAIN_RATIO = 0.85
 const MAX_DRAIN_MS = 2000
 /** More comes than is read: the kernel's buffers fill, for the first time or after they ran empty. */
 const FILLING_RATIO = 1.1
+const FULL_RATIO = 2
 /** Less comes than this of the line, and it is full all the same: somebody else's bytes. */
 const OTHERS_RATIO = 0.5
 /** A queue so soon after we came back is our own: the line is not as fast as we believed. */
 const OWN_QUEUE_MS = 1500
+/** So often in a row: then somebody has the rest. */
+const MAX_EARLY_QUEUES = 2
 const TOO_FAST_RATIO = 0.9
+const PERHAPS_TOO_FAST_RATIO = 0.95
 const LEAST_TOO_FAST_RATIO = 0.8
 const ARRIVED_MARGIN = 1.1
 const CUT_RATIO = 0.1
@@ -85,6 +101,8 @@ const CUT_LOOK_MS = 150
 const CUT_EMPTIED_RATIO = 0.6
 const MAX_HOLD_MS = 8000
 const QUICK_RELAPSE_MS = 5000
+/** Of a capacity that had not held for long when somebody came: where it is searched from. */
+const RESEARCH_RATIO = 0.25
 const RAMP_STEP_MS = 200
 const RAMP_FROM_RATIO = 0.1
 const RAMP_LEAD_FACTOR = 3
@@ -96,10 +114,13 @@ const LEAST_CRUISE_RATIO = 0.7
 const PROBE_EVERY_MS = { least: 1000, most: 8000 } as const
 /** What a try that found nothing reads afterwards, until its own queue is gone. */
 const AFTER_PROBE_RATIO = 0.7
+const AFTER_HOT_PROBE_RATIO = 0.4
 const PROBE_STEP = 1.06
 const PROBE_STEP_GROWTH = 2
 const MAX_PROBE_STEP = 1.3
 const PROBE_MS = 400
+/** What was read in the last 200 ms was then read at the rate that is tried. */
+const PROBE_LOOK_MS = 200
 const PROBE_FOUND = 1.03
 const COMES_RATIO = 0.97
 const CEILING_GROWTH_PER_SEC = 0.03
@@ -157,6 +178,12 @@ export interface WanDecision extends WanState {
   readonly isReset: boolean
 }
 
+interface YieldReason {
+  readonly why: WanDecision['why']
+  readonly isCertain: boolean
+  readonly ceilingBytesPerSec?: number | null
+}
+
 /** Somebody on this machine has a good part of a line that is nearly full. */
 export function isUserHere(local: LocalTraffic | null): boolean {
   if (local === null || !local.isActive) return false
@@ -178,20 +205,37 @@ export class WanLaw {
   /** The queue right after a cut: what shrinks to less was our own. */
   #cutQueueMs = 0
   #isCutJudged = false
+  /** What follows if it proves that somebody was there when we came back. */
+  #caution: { readonly holdMs: number; readonly ceilingBytesPerSec: number | null } | null = null
+  /** The last cut was for a queue that was gone at once. */
+  #wasAlarm = false
   #coolSinceMs: number | null = null
   #ceilingSinceMs = 0
   #holdMs: number
   #yieldEndedMs = Number.NEGATIVE_INFINITY
   /** Own rate when the start last overshot. */
   #overshotRate: number | null = null
+  /** The most that came at once since the start began. */
+  #mostArrived = 0
+  /** In the drain under way it came much faster than we read, and a queue stood: it came as fast as the line gives. */
+  #isLineSeen = false
   /** How long our own queue takes to drain after a try that found no more; null: that was not why it drains. */
   #ownDrainMs: number | null = null
   /** The capacity has held for a while: a yield is not its fault. */
   #isConfirmed = false
   /** Since the last drain the rate has risen to where it is, from a start or a yield. */
   #hasRisen = true
+  /** Queues in a row that came so soon after we came back that they were taken for our own. */
+  #earlyQueues = 0
   #hotSinceMs: number | null = null
-  #probe: { untilMs: number; step: number } | null = null
+  #suspectSinceMs: number | null = null
+  #wasSuspect = false
+  /** Of the start's rate, that is read: see #guardBuffers. */
+  #guard = 1
+  /** How often in a row the start suspected a queue that then went, and when it last did. */
+  #cleared = { atMs: 0, count: 0 }
+  #probe: { readonly fromMs: number; readonly untilMs: number; readonly step: number; readonly seen: number[] } | null =
+    null
   #probedMs = 0
   #probeEveryMs: number = PROBE_EVERY_MS.least
 
@@ -230,6 +274,7 @@ export class WanLaw {
   restart(nowMs: number): void {
     this.#lastMs = null
     this.#enter('startup', nowMs)
+    this.#mostArrived = 0
     this.#rate = FIRST_RATE
   }
 
@@ -279,20 +324,29 @@ export class WanLaw {
   #startup(sample: WanSample): void {
     const { nowMs, delay, bytesPerSec } = sample
     this.#why = 'starting'
+    this.#noteArrived(sample)
     if (this.#isUserThere(sample)) {
       this.#giveWay(sample)
       return
     }
     const own = bytesPerSec.last200Ms
-    if (delay !== null && this.#isOvershot(delay) && own > 0) {
+    this.#guardBuffers(delay)
+    if (this.#isSuspect(delay, nowMs) && delay !== null && own > 0) {
       // Kernels that fill heap up a queue too, for a moment; a step now would tell nothing.
       this.#steppedMs = nowMs
+      if (this.#cleared.count < MAX_CLEARED && !this.#isSure(delay, nowMs)) {
+        this.#wasSuspect = true
+        return
+      }
       // Nor does it when something else than our rate is what limits.
       const isOurs = own > OURS_RATIO * this.#rate
       if (isOurs && (!isFilling(sample) || this.#isHot(delay))) this.#overshoot(sample, own)
       else if (this.#isHot(delay) && nowMs - this.#enteredMs > MAX_HOT_START_MS) this.#giveWay(sample)
       return
     }
+    if (this.#wasSuspect) this.#cleared = { atMs: nowMs, count: this.#cleared.count + 1 }
+    if (nowMs - this.#cleared.atMs > SUSPECT_AGAIN_MS + (delay?.baseMs ?? 0)) this.#cleared = { atMs: nowMs, count: 0 }
+    this.#wasSuspect = false
     if (this.#isPlateau(sample)) {
       this.#capacity = Math.min(own, sample.arrivedBytesPerSec ?? own)
       this.#enter('cruise', nowMs)
@@ -308,6 +362,24 @@ export class WanLaw {
     if (this.#capacity !== null && this.#rate >= this.#target(sample)) this.#enter('cruise', nowMs)
   }
 
+  /**
+   * Kernels grow a receive buffer to some three times what is copied within a round trip, and by more when that grows
+   * fast. A queue makes round trips longer: who then reads on as before gets megabytes, and from then on a sender that
+   * fills them in bursts. So as much less is read as the answer comes later, whyever it does.
+   */
+  #guardBuffers(delay: DelayView | null): void {
+    const climb = this.#rate / this.#guard
+    const isLate = delay !== null && delay.queueMs > Math.max(GUARD_MS, OVERSHOT_NOISE_FACTOR * delay.noiseMs)
+    this.#guard = isLate ? Math.max(LEAST_GUARD_RATIO, delay.baseMs / (delay.baseMs + delay.queueMs)) : 1
+    this.#rate = climb * this.#guard
+  }
+
+  /** The line gives at least what came off it for us. */
+  #noteArrived({ arrivedBytesPerSec, local }: WanSample): void {
+    const ours = (arrivedBytesPerSec ?? 0) - (local?.foregroundBytesPerSec ?? 0)
+    this.#mostArrived = Math.max(this.#mostArrived, ours)
+  }
+
   /** The first time may be chance, or the kernel's buffers filling; twice at about the same rate is the line. */
   #overshoot(sample: WanSample, own: number): void {
     const before = this.#overshotRate
@@ -316,7 +388,7 @@ export class WanLaw {
       // What was read came in part out of the kernel; what came off the line was measured a moment ago, when less did.
       const arrived = sample.arrivedBytesPerSec ?? Math.min(own, before) * TOO_FAST_RATIO
       const seen = Math.min(own, Math.max(arrived, SAME_RATE_RATIO * own))
-      this.#capacity = Math.max(seen, LEAST_OF_FIRST_RATIO * before)
+      this.#capacity = Math.max(seen, LEAST_OF_FIRST_RATIO * before, this.#mostArrived)
     }
     this.#rate = Math.min(own, this.#rate) * DRAIN_RATIO
     this.#enter('drain', sample.nowMs)
@@ -342,8 +414,14 @@ export class WanLaw {
       this.#giveWay(sample)
       return
     }
+    this.#noteArrived(sample)
+    this.#isLineSeen ||= delay !== null && this.#isOvershot(delay) && isFull(sample)
     if (delay === null || (isCool(delay) && elapsedMs > delay.baseMs + 100)) {
-      this.#rate = AFTER_DRAIN_RATIO * (this.#capacity ?? this.#overshotRate ?? FIRST_RATE)
+      // Buffers that grew were filled as fast as the line gives, while we read less.
+      if (this.#overshotRate !== null) this.#overshotRate = Math.max(this.#overshotRate, this.#mostArrived)
+      if (this.#isLineSeen) this.#capacity ??= this.#mostArrived
+      const found = this.#capacity ?? this.#overshotRate ?? FIRST_RATE
+      this.#rate = Math.min(AFTER_DRAIN_RATIO * found, this.#target(sample))
       this.#enter(this.#capacity === null ? 'startup' : 'cruise', nowMs)
       return
     }
@@ -354,9 +432,7 @@ export class WanLaw {
     // The last 200 ms must lie after what we did.
     const waitMs = ownMs === null || !this.#isHot(delay) ? MAX_DRAIN_MS : delay.baseMs + 300 + ownMs
     if (elapsedMs <= Math.min(waitMs, MAX_DRAIN_MS)) return
-    this.#rate = this.#level.floorBytesPerSec
-    this.#enterYield(sample, 'queue')
-    this.#isCutJudged = true
+    this.#enterYield(sample, { why: 'queue', isCertain: true })
   }
 
   #cruise(sample: WanSample, dtSec: number): void {
@@ -365,12 +441,21 @@ export class WanLaw {
     if (this.#probe !== null) this.#lookAtProbe(sample, capacity)
     if (this.#probe !== null || this.#phase !== 'cruise') return
     if (this.#isOthersQueue(sample)) {
-      if (nowMs - this.#enteredMs >= OWN_QUEUE_MS || !this.#hasRisen) {
+      // Below a ceiling somebody was there just now.
+      const isEarly = nowMs - this.#enteredMs < OWN_QUEUE_MS && this.#ceiling > capacity
+      if (!isEarly || !this.#hasRisen) {
+        this.#earlyQueues = 0
+        this.#giveWay(sample)
+        return
+      }
+      this.#lowerCapacity(sample, capacity)
+      this.#earlyQueues++
+      if (this.#earlyQueues > MAX_EARLY_QUEUES) {
+        this.#earlyQueues = 0
         this.#giveWay(sample)
         return
       }
       // Who else is there shows while it drains.
-      this.#lowerCapacity(sample, capacity)
       this.#rate = DRAIN_RATIO * Math.min(this.#rate, bytesPerSec.last200Ms)
       this.#enter('drain', nowMs)
       return
@@ -396,14 +481,22 @@ export class WanLaw {
   }
 
   /** Our own queue: the line gives what came off it, unless others had a part. */
-  #lowerCapacity({ arrivedBytesPerSec }: WanSample, capacity: number): void {
+  #lowerCapacity({ arrivedBytesPerSec, bytesPerSec }: WanSample, capacity: number): void {
+    this.#probeEveryMs = PROBE_EVERY_MS.least
+    // All that is read comes: it may have been chance.
+    const isChance = arrivedBytesPerSec !== null && arrivedBytesPerSec > COMES_RATIO * bytesPerSec.last200Ms
+    if (isChance) {
+      this.#capacity = capacity * PERHAPS_TOO_FAST_RATIO
+      return
+    }
     const isRepeated = this.#holdMs > this.#level.holdMs
     const seen = isRepeated ? (arrivedBytesPerSec ?? capacity) * ARRIVED_MARGIN : capacity
     this.#capacity = Math.max(capacity * LEAST_TOO_FAST_RATIO, Math.min(capacity * TOO_FAST_RATIO, seen))
   }
 
   #startProbe({ nowMs, delay }: WanSample, step: number, capacity: number): void {
-    this.#probe = { untilMs: nowMs + (delay?.baseMs ?? 100) + PROBE_MS, step }
+    this.#probe = { fromMs: nowMs, untilMs: nowMs + (delay?.baseMs ?? 100) + PROBE_MS, step, seen: [] }
+    this.#suspectSinceMs = null
     this.#rate = capacity * step
   }
 
@@ -414,19 +507,27 @@ export class WanLaw {
     if (probe === null) return
     // As long as all that is read comes, a queue is not of our making.
     const isOurs = sample.arrivedBytesPerSec === null || sample.arrivedBytesPerSec < COMES_RATIO * bytesPerSec.last200Ms
-    if (delay !== null && (isOurs ? this.#isOvershot(delay) : this.#isHot(delay))) {
+    const isSuspect = this.#isSuspect(delay, nowMs)
+    if (delay !== null && (this.#isHot(delay) || (isOurs && isSuspect && this.#isSure(delay, nowMs)))) {
       this.#endProbe(nowMs, false)
+      this.#isConfirmed = true
       // What comes off a line that is full is what it gives.
       this.#capacity = Math.max(capacity, sample.arrivedBytesPerSec ?? 0)
       const isHot = this.#isHot(delay)
-      this.#rate = capacity * (isHot ? DRAIN_RATIO : AFTER_PROBE_RATIO)
+      const ratio = isHot ? AFTER_HOT_PROBE_RATIO : AFTER_PROBE_RATIO
+      this.#rate = capacity * ratio
       this.#enter('drain', nowMs)
-      // We read so much less than comes that it is gone in this time, twice over; what is still there is not ours.
-      this.#ownDrainMs = isHot ? null : (2 * delay.queueMs) / (1 - AFTER_PROBE_RATIO)
+      // What is seen is as old as a round trip. We read so much less than comes that it is gone in this time, twice over;
+      // what is still there is not ours.
+      const unseenMs = (probe.step - 1) * (delay.baseMs + PROBE_LOOK_MS)
+      this.#ownDrainMs = (2 * (delay.queueMs + unseenMs)) / (1 - ratio)
       return
     }
-    if (nowMs < probe.untilMs) return
-    const found = bytesPerSec.last200Ms
+    if (nowMs > probe.fromMs + PROBE_LOOK_MS) probe.seen.push(bytesPerSec.last200Ms)
+    if (nowMs < probe.untilMs || isSuspect) return
+    // What is read may come out of the kernel for a while; what the line gives is what arrives.
+    const read = mean(probe.seen)
+    const found = Math.min(read, sample.arrivedBytesPerSec ?? read)
     const isFaster = found > PROBE_FOUND * capacity
     this.#endProbe(nowMs, isFaster)
     if (isFaster) {
@@ -436,7 +537,7 @@ export class WanLaw {
       else this.#searchAnew(nowMs, found)
       return
     }
-    if (found < capacity) this.#capacity = Math.max(found, capacity * 0.97)
+    if (read < capacity) this.#capacity = Math.max(read, capacity * 0.97)
     this.#rate = this.#target(sample)
   }
 
@@ -444,6 +545,7 @@ export class WanLaw {
   #searchAnew(nowMs: number, from: number): void {
     this.#capacity = null
     this.#overshotRate = null
+    this.#mostArrived = 0
     this.#rate = from
     this.#enter('startup', nowMs)
   }
@@ -455,28 +557,41 @@ export class WanLaw {
     this.#probeEveryMs = isFaster ? PROBE_EVERY_MS.least : Math.min(PROBE_EVERY_MS.most, this.#probeEveryMs * 2)
   }
 
-  #giveWay(sample: WanSample): void {
-    const { delay, bytesPerSec } = sample
-    const isQueue = delay !== null && !isCool(delay)
-    const why = isQueue ? 'queue' : sample.isUserElsewhere ? 'user-elsewhere' : 'user-here'
-    this.#rate = Math.min(this.#rate, bytesPerSec.last200Ms) * CUT_RATIO
+  #giveWay(sample: WanSample, ceilingBytesPerSec: number | null = null): void {
+    const why = sample.isUserElsewhere ? 'user-elsewhere' : isUserHere(sample.local) ? 'user-here' : 'queue'
+    this.#rate = Math.min(this.#rate, sample.bytesPerSec.last200Ms) * CUT_RATIO
     this.#probe = null
     this.#probeEveryMs = PROBE_EVERY_MS.least
-    this.#enterYield(sample, why)
     // Somebody who is known to be there need not be proved by the queue.
-    if (why === 'queue') return
-    this.#rate = this.#level.floorBytesPerSec
-    this.#isCutJudged = true
+    this.#enterYield(sample, { why, isCertain: why !== 'queue', ceilingBytesPerSec })
   }
 
-  #enterYield({ nowMs, delay }: WanSample, why: WanDecision['why']): void {
+  /**
+   * @param options.isCertain somebody is there; else the queue is looked at again once ours would be gone
+   * @param options.ceilingBytesPerSec what we came back to when it queued; null: not by a queue
+   */
+  #enterYield({ nowMs, delay }: WanSample, { why, isCertain, ceilingBytesPerSec = null }: YieldReason): void {
     const isRelapse = nowMs - this.#yieldEndedMs < QUICK_RELAPSE_MS
-    this.#holdMs = isRelapse ? Math.min(MAX_HOLD_MS, this.#holdMs * 2) : this.#level.holdMs
+    if (!isRelapse) this.#holdMs = this.#level.holdMs
+    const caution = isRelapse ? { holdMs: Math.min(MAX_HOLD_MS, this.#holdMs * 2), ceilingBytesPerSec } : null
+    // A queue that is gone at once, at the first return, was nobody's: answers came late for another reason.
+    this.#caution = caution
+    if (isCertain || this.#wasAlarm) this.#beCautious(nowMs)
+    this.#wasAlarm = false
     this.#why = why
     this.#cutQueueMs = delay?.queueMs ?? 0
-    this.#isCutJudged = false
+    this.#isCutJudged = isCertain
     this.#coolSinceMs = null
+    if (isCertain) this.#rate = this.#level.floorBytesPerSec
     this.#enter('yield', nowMs)
+  }
+
+  #beCautious(nowMs: number): void {
+    if (this.#caution === null) return
+    this.#holdMs = this.#caution.holdMs
+    this.#ceiling = this.#caution.ceilingBytesPerSec ?? this.#ceiling
+    this.#ceilingSinceMs = nowMs
+    this.#caution = null
   }
 
   /** @returns true when the path has become longer */
@@ -487,7 +602,11 @@ export class WanLaw {
       this.#isCutJudged = true
       const isStillThere =
         delay !== null && (this.#isHot(delay) || delay.recentQueueMs > CUT_EMPTIED_RATIO * this.#cutQueueMs)
-      if (isStillThere) this.#rate = this.#level.floorBytesPerSec
+      this.#wasAlarm = !isStillThere
+      if (isStillThere) {
+        this.#rate = this.#level.floorBytesPerSec
+        this.#beCautious(nowMs)
+      }
     }
     const isUserThere = this.#isUserThere(sample)
     const isSteady = delaySpreadMs !== null && delaySpreadMs < REBASE_SPREAD_MS
@@ -504,8 +623,8 @@ export class WanLaw {
     }
     if (this.#coolSinceMs !== null && nowMs - this.#coolSinceMs >= this.#holdMs) {
       this.#yieldEndedMs = nowMs
-      if (this.#capacity === null || !this.#isConfirmed) {
-        this.#searchAnew(nowMs, Math.max(FIRST_RATE, (this.#capacity ?? 0) / 2))
+      if (this.#capacity === null || (!this.#isConfirmed && this.#why === 'queue')) {
+        this.#searchAnew(nowMs, Math.max(FIRST_RATE, RESEARCH_RATIO * (this.#capacity ?? 0)))
         return false
       }
       this.#rate = Math.max(this.#rate, RAMP_FROM_RATIO * this.#capacity)
@@ -520,7 +639,7 @@ export class WanLaw {
       this.#relapse(sample)
       return
     }
-    if (delay !== null && (this.#isHot(delay) || delay.soonQueueMs > 1.5 * this.#thresholdMs(delay))) {
+    if (delay !== null && this.#isWarm(delay)) {
       this.#relapse(sample)
       return
     }
@@ -534,11 +653,8 @@ export class WanLaw {
   }
 
   #relapse(sample: WanSample): void {
-    const { bytesPerSec, nowMs } = sample
-    const reached = Math.max(bytesPerSec.last200Ms, this.#level.floorBytesPerSec)
-    if (!this.#isUserThere(sample)) this.#ceiling = Math.max(RELAPSE_CEILING_RATIO * reached, FIRST_RATE)
-    this.#ceilingSinceMs = nowMs
-    this.#giveWay(sample)
+    const reached = Math.max(sample.bytesPerSec.last200Ms, this.#level.floorBytesPerSec)
+    this.#giveWay(sample, this.#isUserThere(sample) ? null : Math.max(RELAPSE_CEILING_RATIO * reached, FIRST_RATE))
   }
 
   /** What somebody on this machine uses is known sooner, and better, than the queue shows it. */
@@ -574,6 +690,12 @@ export class WanLaw {
     return isHot(delay, this.#level.thresholdFactor)
   }
 
+  /** Who comes back looks closer. */
+  #isWarm({ recentQueueMs, soonQueueMs, thresholdMs }: DelayView): boolean {
+    const warmMs = thresholdMs * this.#level.thresholdFactor
+    return recentQueueMs > warmMs || soonQueueMs > 2 * warmMs
+  }
+
   /** Where round trips scatter, a queue must show in what arrives too, or stay: others in it take from our part. */
   #isOthersQueue({ nowMs, delay, arrivedBytesPerSec, bytesPerSec }: WanSample): boolean {
     if (delay === null || !this.#isHot(delay)) {
@@ -586,8 +708,24 @@ export class WanLaw {
   }
 
   #isOvershot(delay: DelayView): boolean {
-    const leastMs = Math.max(OVERSHOT_RATIO * this.#thresholdMs(delay), OVERSHOT_NOISE_FACTOR * delay.noiseMs)
+    const leastMs = this.#leastOvershotMs(delay)
     return delay.recentQueueMs > leastMs || delay.soonQueueMs > 2 * leastMs
+  }
+
+  #leastOvershotMs(delay: DelayView): number {
+    return Math.max(OVERSHOT_RATIO * this.#thresholdMs(delay), OVERSHOT_NOISE_FACTOR * delay.noiseMs)
+  }
+
+  /** There may be a queue; remembers since when. */
+  #isSuspect(delay: DelayView | null, nowMs: number): boolean {
+    if (delay === null || !this.#isOvershot(delay)) this.#suspectSinceMs = null
+    else this.#suspectSinceMs ??= nowMs
+    return this.#suspectSinceMs !== null
+  }
+
+  #isSure(delay: DelayView, nowMs: number): boolean {
+    const stayedMs = nowMs - (this.#suspectSinceMs ?? nowMs)
+    return stayedMs >= SUSPECT_MS || delay.recentQueueMs > SURELY_OVERSHOT_FACTOR * this.#leastOvershotMs(delay)
   }
 
   #thresholdMs(delay: DelayView): number {
@@ -601,6 +739,11 @@ export class WanLaw {
     this.#enteredMs = nowMs
     this.#steppedMs = nowMs
     this.#ownDrainMs = null
+    this.#isLineSeen = false
+    this.#suspectSinceMs = null
+    this.#wasSuspect = false
+    this.#cleared = { atMs: nowMs, count: 0 }
+    this.#guard = 1
     this.#plateau = { atMs: nowMs, bytesPerSec: 0, count: 0 }
     if (phase === 'cruise') {
       this.#probe = null
@@ -608,6 +751,15 @@ export class WanLaw {
       this.#ceilingSinceMs = nowMs
     }
   }
+}
+
+function mean(values: readonly number[]): number {
+  return values.reduce((sum, one) => sum + one, 0) / Math.max(1, values.length)
+}
+
+/** Of what we do not read the line is full all the same: the kernel takes it in. */
+function isFull({ arrivedBytesPerSec, bytesPerSec }: WanSample): boolean {
+  return arrivedBytesPerSec !== null && arrivedBytesPerSec > FULL_RATIO * bytesPerSec.last200Ms
 }
 
 function isFilling({ arrivedBytesPerSec, bytesPerSec }: WanSample): boolean {

@@ -187,6 +187,8 @@ export class Background {
   isArrivalKnown = true
   local: LocalTraffic | null = null
   isUserElsewhere = false
+  /** By how much answers come late for reasons that are no queue: a busy machine, here or there. Default: never. */
+  scatterMs: () => number = () => 0
   readonly queueMs: number[] = []
   readonly #line: Line
   #read: number[] = []
@@ -207,7 +209,8 @@ export class Background {
     if (lineMs % PROBE_MS === 0) this.queueMs.push(this.#line.queueMs)
     if (lineMs % probeMs === 0) {
       if (!this.isProbeDead) {
-        this.#pending.push({ sentMs: nowMs, dueMs: nowMs + this.#line.rttMs + this.#line.queueMs })
+        const roundTripMs = this.#line.rttMs + this.#line.queueMs + this.scatterMs()
+        this.#pending.push({ sentMs: nowMs, dueMs: nowMs + roundTripMs })
       }
     }
     for (let [head] = this.#pending; head && head.dueMs <= nowMs; [head] = this.#pending) {

@@ -46,12 +46,15 @@ await t.test('what queues is what an answer takes longer than the shortest', asy
       addAll(one, values, { atMs: 0, isQuiet })
       const view = one.view(0)
       const least = Math.min(...values)
-      const [last = 0, before = last, first = before] = [...values].reverse()
-      const agreeing = view && view.noiseMs > NOISY_MS ? [last, before, first] : [last, before]
+      const newest = [...values].reverse()
+      const count = view && view.noiseMs > NOISY_MS ? 3 : 2
+      const queueOf = (samples: number) => Math.min(...newest.slice(0, samples)) - least
       return (
         view?.baseMs === least &&
-        view.queueMs === last - least &&
-        view.recentQueueMs === Math.min(...agreeing) - least &&
+        view.queueMs === queueOf(1) &&
+        view.soonQueueMs === queueOf(count - 1) &&
+        view.recentQueueMs === queueOf(count) &&
+        view.standingQueueMs === queueOf(count + 1) &&
         view.queueMs >= 0
       )
     }),
@@ -81,7 +84,7 @@ await t.test('whatever comes, views are sane and the threshold stays in its boun
           continue
         }
         if (view === null || !Number.isFinite(view.baseMs)) return false
-        if (view.isHot && view.isCool && view.soonQueueMs <= 2 * view.thresholdMs) return false
+        if (view.isHot && view.isCool && view.soonQueueMs <= 2.5 * view.thresholdMs) return false
         if (view.recentQueueMs > view.queueMs && pendingMs > 0 && pendingMs > rttMs) return false
         if (view.thresholdMs < 25 || view.thresholdMs > 80 || view.noiseMs < 0) return false
         const spreadMs = estimator.spreadMs(atMs)
@@ -101,8 +104,17 @@ await t.test('one late answer alone is noise; two are somebody, and so is a very
   t.match(viewOf(estimator, 0), { recentQueueMs: 40, isHot: true, isCool: false })
   atMs = addAll(estimator, [20], { atMs, isQuiet: false })
   t.match(viewOf(estimator, 0), { queueMs: 0, isHot: false, isCool: true })
-  addAll(estimator, [20 + 51], { atMs, isQuiet: false })
-  t.match(viewOf(estimator, 0), { queueMs: 51, recentQueueMs: 0, isHot: true })
+  addAll(estimator, [20 + 63], { atMs, isQuiet: false })
+  t.match(viewOf(estimator, 0), { queueMs: 63, recentQueueMs: 0, isHot: true })
+})
+
+await t.test('what is hardly above the threshold must stay for a third answer', async (t) => {
+  const estimator = new DelayEstimator()
+  let atMs = addAll(estimator, repeat(10, 20), { atMs: 0, isQuiet: false })
+  atMs = addAll(estimator, [50, 50], { atMs, isQuiet: false })
+  t.match(viewOf(estimator, 0), { recentQueueMs: 30, thresholdMs: 25, isHot: false, isCool: false })
+  addAll(estimator, [50], { atMs, isQuiet: false })
+  t.match(viewOf(estimator, 0), { standingQueueMs: 30, isHot: true })
 })
 
 await t.test(

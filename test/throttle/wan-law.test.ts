@@ -1,4 +1,5 @@
 import t from 'tap'
+import { seededRandom } from '../../src/clock.ts'
 import { WAN_LEVELS } from '../../src/throttle/wan-law.ts'
 import { Background, type Flow, Line, run } from './bottleneck.ts'
 
@@ -27,6 +28,16 @@ function startedOn(options: (typeof LINES)[number]): { line: Line; background: B
   return { line, background }
 }
 
+/** Late by so much on average, many a little and few a lot; every third as late as the one before it. */
+function scatter(seed: number, meanMs: number): () => number {
+  const random = seededRandom(seed)
+  let ms = 0
+  return () => {
+    if (random() > 1 / 3) ms = -meanMs * Math.log(1 - random())
+    return ms
+  }
+}
+
 function median(values: readonly number[]): number {
   return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN
 }
@@ -40,6 +51,19 @@ t.test('an idle line is used, and nothing queues for long', async (t) => {
     const name = JSON.stringify(options)
     t.ok(use > 0.85, `${name}: ${use.toFixed(2)} of the line`)
     t.ok(median(background.queueMs) < 10, `${name}: ${median(background.queueMs).toFixed(1)} ms queue in the middle`)
+  }
+})
+
+t.test('answers that a busy machine makes late are no queue', async (t) => {
+  for (const options of LINES) {
+    const uses = [1, 2, 3, 4, 5, 6, 7].map((seed) => {
+      const line = new Line(options)
+      const background = new Background(line)
+      background.scatterMs = scatter(seed, 5)
+      run(line, [background], 4000)
+      return readWhile(background.flow, () => run(line, [background], 8000)) / (8 * line.bytesPerSec)
+    })
+    t.ok(median(uses) > 0.85, `${JSON.stringify(options)}: ${uses.map((use) => use.toFixed(2)).join(' ')} of the line`)
   }
 })
 

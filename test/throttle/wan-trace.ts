@@ -32,6 +32,8 @@ export interface Replay extends Line {
 }
 
 const DELAY = ['baseMs', 'queueMs', 'recentQueueMs', 'soonQueueMs', 'thresholdMs', 'noiseMs'] as const
+/** Samples from one answer of the probe to the next: the smallest of one answer more is that of then and now. */
+const PROBE_TICKS = 2
 const LOCAL = ['foregroundBytesPerSec', 'totalBytesPerSec', 'peakBytesPerSec'] as const
 
 export function traceFile(name: string): string {
@@ -67,7 +69,13 @@ export function readTrace(name: string): Replay {
   const at = (field: string, index: number): number | null => columns[field]?.[index] ?? null
   const number = (field: string, index: number): number => at(field, index) ?? 0
   const samples = (columns.nowMs ?? []).map((_, index): WanSample => {
-    const delay = Object.fromEntries(DELAY.map((field) => [field, number(field, index)]))
+    const delay = {
+      ...Object.fromEntries(DELAY.map((field) => [field, number(field, index)])),
+      standingQueueMs: Math.min(
+        number('recentQueueMs', index),
+        number('recentQueueMs', Math.max(0, index - PROBE_TICKS)),
+      ),
+    }
     const local = Object.fromEntries(LOCAL.map((field) => [field, number(field, index)]))
     return {
       nowMs: number('nowMs', index),
