@@ -1,6 +1,6 @@
 /** The fields of a `wan` message: what an agent says of its part in the branch's WAN. Fixed length. */
 import { PRIORITIES } from '../throttle/priority.ts'
-import { PHASES } from '../throttle/wan-law.ts'
+import { PHASES } from '../throttle/wan-sample.ts'
 import type { WanReport } from '../throttle/wan-shares.ts'
 import { type FrameReader, type FrameWriter, protocolError } from './frame-bytes.ts'
 

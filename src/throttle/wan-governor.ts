@@ -14,15 +14,15 @@ import type { DirectionView } from './foreground-meter.ts'
 import type { HostMeter } from './host-meter.ts'
 import { Pacer } from './pacer.ts'
 import { GOVERNED, type GovernedPriority, PRIORITIES, type Priority } from './priority.ts'
+import { WanLaw } from './wan-law.ts'
 import {
   isUserHere,
   type LocalTraffic,
   WAN_LEVELS,
   type WanDecision,
-  WanLaw,
   type WanPhase,
   type WanSample,
-} from './wan-law.ts'
+} from './wan-sample.ts'
 import { isUserAmong, leadOf, shareOf, topPriority, type WanReport, type WanUser } from './wan-shares.ts'
 
 const TICK_MS = 50

@@ -10,28 +10,16 @@
  * agents of a branch (wan-shares.ts): all rates here are of the branch as a whole.
  */
 import { type DelayView, isCool, isHot } from './delay-estimator.ts'
-
-export const PHASES = ['startup', 'drain', 'cruise', 'yield', 'ramp'] as const
-export type WanPhase = (typeof PHASES)[number]
-
-const MBIT = 125_000
-
-/** What differs between the priorities that are governed. */
-export interface WanLevel {
-  /** Of the capacity, that is read when nobody else is there. */
-  readonly useRatio: number
-  readonly thresholdFactor: number
-  /** Never less: a connection at which nothing moves is cut by its origin. */
-  readonly floorBytesPerSec: number
-  /** The line must have been free for so long before we come back. */
-  readonly holdMs: number
-}
-
-export const WAN_LEVELS = {
-  high: { useRatio: 0.97, thresholdFactor: 2, floorBytesPerSec: MBIT, holdMs: 1000 },
-  normal: { useRatio: 0.95, thresholdFactor: 1, floorBytesPerSec: 0.25 * MBIT, holdMs: 1000 },
-  low: { useRatio: 0.8, thresholdFactor: 1, floorBytesPerSec: 0.1 * MBIT, holdMs: 3000 },
-} as const satisfies Record<string, WanLevel>
+import { isQueue, QueueSuspicion } from './queue-suspicion.ts'
+import {
+  isUserHere,
+  MBIT,
+  type WanDecision,
+  type WanLevel,
+  type WanPhase,
+  type WanSample,
+  type WanState,
+} from './wan-sample.ts'
 
 const FIRST_RATE = 2 * MBIT
 /** Of a line of which nothing is known. */
@@ -45,21 +33,10 @@ const STARTUP_FACTOR = { slow: 1.25, fast: 1.12, careful: 1.06 } as const
 /** Up to here an overshoot is little, whatever the line. */
 const SLOW_RATE = 8 * MBIT
 const STARTUP_LEAD_FACTOR = 2.2
-/** Of the threshold: a queue like this ends a step of the start, or a try whether the line is faster. */
-const OVERSHOT_RATIO = 0.4
-const OVERSHOT_NOISE_FACTOR = 1.3
-/**
- * A busy machine, here or there, makes answers late as a queue does, but not for long: a small queue is believed when it
- * has stayed for so long at a rate that did not grow, or has become so much larger.
- */
-const SUSPECT_MS = 150
-const SURELY_OVERSHOT_FACTOR = 2.5
 /** Of a start's rate, read at least while answers come late; and from when on they do. */
 const LEAST_GUARD_RATIO = 0.5
 const GUARD_MS = 8
-/** What comes back so soon, time and again, is a queue that is ours. */
-const SUSPECT_AGAIN_MS = 200
-const MAX_CLEARED = 2
+const GUARD_NOISE_FACTOR = 1.3
 /** From here on a late answer alone proves nothing. */
 const DOUBTFUL_NOISE_MS = 5
 /** What arrives, of what is read, when others take from our part. */
@@ -134,61 +111,10 @@ const REBASE_SPREAD_MS = 3
 /** Longer than any pause of a healthy process: it was suspended, and the network may be another one. */
 const MAX_TICK_MS = 2000
 
-export interface WanSample {
-  readonly nowMs: number
-  /** Null: no probe answers. */
-  readonly delay: DelayView | null
-  /** See DelayEstimator.spreadMs. */
-  readonly delaySpreadMs: number | null
-  /** Read from origins by all agents of the branch that are governed. */
-  readonly bytesPerSec: { readonly last200Ms: number; readonly last500Ms: number }
-  /** What came off the line for the same agents, before their kernels held it back; null: not known. */
-  readonly arrivedBytesPerSec: number | null
-  /** Somebody wanted to read more than the rate let it. */
-  readonly isLimited: boolean
-  /** What is allowed at most, whatever the line gives; null: no cap. */
-  readonly capBytesPerSec: number | null
-  /** What others do on this machine, by its network counters; null: not known. */
-  readonly local: LocalTraffic | null
-  /** An agent of the branch fetches for a person who waits, or sees such traffic on its machine. */
-  readonly isUserElsewhere: boolean
-}
-
-export interface LocalTraffic {
-  readonly foregroundBytesPerSec: number
-  readonly totalBytesPerSec: number
-  readonly peakBytesPerSec: number
-  readonly isActive: boolean
-}
-
-/** What the law has found out; told to the other agents of the branch, so that any of them can go on with it. */
-export interface WanState {
-  readonly phase: WanPhase
-  readonly bytesPerSec: number
-  /** What the line gives; null before it is known. */
-  readonly capacityBytesPerSec: number | null
-}
-
-export interface WanDecision extends WanState {
-  /** Why it is not faster, for people. */
-  readonly why: 'starting' | 'line' | 'queue' | 'user-here' | 'user-elsewhere'
-  /** The estimator is to take what it sees now for an empty line. */
-  readonly isRebase: boolean
-  /** The estimator is to forget the path. */
-  readonly isReset: boolean
-}
-
 interface YieldReason {
   readonly why: WanDecision['why']
   readonly isCertain: boolean
   readonly ceilingBytesPerSec?: number | null
-}
-
-/** Somebody on this machine has a good part of a line that is nearly full. */
-export function isUserHere(local: LocalTraffic | null): boolean {
-  if (local === null || !local.isActive) return false
-  const { foregroundBytesPerSec, totalBytesPerSec, peakBytesPerSec } = local
-  return totalBytesPerSec > 0.8 * peakBytesPerSec && foregroundBytesPerSec > 0.1 * peakBytesPerSec
 }
 
 export class WanLaw {
@@ -228,12 +154,9 @@ export class WanLaw {
   /** Queues in a row that came so soon after we came back that they were taken for our own. */
   #earlyQueues = 0
   #hotSinceMs: number | null = null
-  #suspectSinceMs: number | null = null
-  #wasSuspect = false
+  readonly #suspicion = new QueueSuspicion()
   /** Of the start's rate, that is read: see #guardBuffers. */
   #guard = 1
-  /** How often in a row the start suspected a queue that then went, and when it last did. */
-  #cleared = { atMs: 0, count: 0 }
   #probe: { readonly fromMs: number; readonly untilMs: number; readonly step: number; readonly seen: number[] } | null =
     null
   #probedMs = 0
@@ -331,22 +254,17 @@ export class WanLaw {
     }
     const own = bytesPerSec.last200Ms
     this.#guardBuffers(delay)
-    if (this.#isSuspect(delay, nowMs) && delay !== null && own > 0) {
+    const suspicion = this.#suspect(delay, nowMs)
+    if (suspicion !== 'none' && delay !== null && own > 0) {
       // Kernels that fill heap up a queue too, for a moment; a step now would tell nothing.
       this.#steppedMs = nowMs
-      if (this.#cleared.count < MAX_CLEARED && !this.#isSure(delay, nowMs)) {
-        this.#wasSuspect = true
-        return
-      }
+      if (suspicion === 'suspected') return
       // Nor does it when something else than our rate is what limits.
       const isOurs = own > OURS_RATIO * this.#rate
       if (isOurs && (!isFilling(sample) || this.#isHot(delay))) this.#overshoot(sample, own)
       else if (this.#isHot(delay) && nowMs - this.#enteredMs > MAX_HOT_START_MS) this.#giveWay(sample)
       return
     }
-    if (this.#wasSuspect) this.#cleared = { atMs: nowMs, count: this.#cleared.count + 1 }
-    if (nowMs - this.#cleared.atMs > SUSPECT_AGAIN_MS + (delay?.baseMs ?? 0)) this.#cleared = { atMs: nowMs, count: 0 }
-    this.#wasSuspect = false
     if (this.#isPlateau(sample)) {
       this.#capacity = Math.min(own, sample.arrivedBytesPerSec ?? own)
       this.#enter('cruise', nowMs)
@@ -369,7 +287,7 @@ export class WanLaw {
    */
   #guardBuffers(delay: DelayView | null): void {
     const climb = this.#rate / this.#guard
-    const isLate = delay !== null && delay.queueMs > Math.max(GUARD_MS, OVERSHOT_NOISE_FACTOR * delay.noiseMs)
+    const isLate = delay !== null && delay.queueMs > Math.max(GUARD_MS, GUARD_NOISE_FACTOR * delay.noiseMs)
     this.#guard = isLate ? Math.max(LEAST_GUARD_RATIO, delay.baseMs / (delay.baseMs + delay.queueMs)) : 1
     this.#rate = climb * this.#guard
   }
@@ -415,7 +333,7 @@ export class WanLaw {
       return
     }
     this.#noteArrived(sample)
-    this.#isLineSeen ||= delay !== null && this.#isOvershot(delay) && isFull(sample)
+    this.#isLineSeen ||= delay !== null && isQueue(delay, this.#thresholdMs(delay)) && isFull(sample)
     if (delay === null || (isCool(delay) && elapsedMs > delay.baseMs + 100)) {
       // Buffers that grew were filled as fast as the line gives, while we read less.
       if (this.#overshotRate !== null) this.#overshotRate = Math.max(this.#overshotRate, this.#mostArrived)
@@ -496,7 +414,7 @@ export class WanLaw {
 
   #startProbe({ nowMs, delay }: WanSample, step: number, capacity: number): void {
     this.#probe = { fromMs: nowMs, untilMs: nowMs + (delay?.baseMs ?? 100) + PROBE_MS, step, seen: [] }
-    this.#suspectSinceMs = null
+    this.#suspicion.forget()
     this.#rate = capacity * step
   }
 
@@ -507,8 +425,8 @@ export class WanLaw {
     if (probe === null) return
     // As long as all that is read comes, a queue is not of our making.
     const isOurs = sample.arrivedBytesPerSec === null || sample.arrivedBytesPerSec < COMES_RATIO * bytesPerSec.last200Ms
-    const isSuspect = this.#isSuspect(delay, nowMs)
-    if (delay !== null && (this.#isHot(delay) || (isOurs && isSuspect && this.#isSure(delay, nowMs)))) {
+    const suspicion = this.#suspect(delay, nowMs)
+    if (delay !== null && (this.#isHot(delay) || (isOurs && suspicion === 'sure'))) {
       this.#endProbe(nowMs, false)
       this.#isConfirmed = true
       // What comes off a line that is full is what it gives.
@@ -524,7 +442,7 @@ export class WanLaw {
       return
     }
     if (nowMs > probe.fromMs + PROBE_LOOK_MS) probe.seen.push(bytesPerSec.last200Ms)
-    if (nowMs < probe.untilMs || isSuspect) return
+    if (nowMs < probe.untilMs || suspicion !== 'none') return
     // What is read may come out of the kernel for a while; what the line gives is what arrives.
     const read = mean(probe.seen)
     const found = Math.min(read, sample.arrivedBytesPerSec ?? read)
@@ -707,25 +625,8 @@ export class WanLaw {
     return arrivedBytesPerSec < LOSING_RATIO * bytesPerSec.last200Ms || nowMs - this.#hotSinceMs > SURELY_HOT_MS
   }
 
-  #isOvershot(delay: DelayView): boolean {
-    const leastMs = this.#leastOvershotMs(delay)
-    return delay.recentQueueMs > leastMs || delay.soonQueueMs > 2 * leastMs
-  }
-
-  #leastOvershotMs(delay: DelayView): number {
-    return Math.max(OVERSHOT_RATIO * this.#thresholdMs(delay), OVERSHOT_NOISE_FACTOR * delay.noiseMs)
-  }
-
-  /** There may be a queue; remembers since when. */
-  #isSuspect(delay: DelayView | null, nowMs: number): boolean {
-    if (delay === null || !this.#isOvershot(delay)) this.#suspectSinceMs = null
-    else this.#suspectSinceMs ??= nowMs
-    return this.#suspectSinceMs !== null
-  }
-
-  #isSure(delay: DelayView, nowMs: number): boolean {
-    const stayedMs = nowMs - (this.#suspectSinceMs ?? nowMs)
-    return stayedMs >= SUSPECT_MS || delay.recentQueueMs > SURELY_OVERSHOT_FACTOR * this.#leastOvershotMs(delay)
+  #suspect(delay: DelayView | null, nowMs: number): ReturnType<QueueSuspicion['look']> {
+    return this.#suspicion.look(delay, { nowMs, thresholdMs: delay === null ? 0 : this.#thresholdMs(delay) })
   }
 
   #thresholdMs(delay: DelayView): number {
@@ -740,9 +641,7 @@ export class WanLaw {
     this.#steppedMs = nowMs
     this.#ownDrainMs = null
     this.#isLineSeen = false
-    this.#suspectSinceMs = null
-    this.#wasSuspect = false
-    this.#cleared = { atMs: nowMs, count: 0 }
+    this.#suspicion.forget()
     this.#guard = 1
     this.#plateau = { atMs: nowMs, bytesPerSec: 0, count: 0 }
     if (phase === 'cruise') {

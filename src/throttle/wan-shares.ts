@@ -6,7 +6,7 @@
  * empty or one has all of it (measured, see DESIGN.md "Throttle").
  */
 import { GOVERNED, type GovernedPriority, type Priority } from './priority.ts'
-import type { WanState } from './wan-law.ts'
+import type { WanState } from './wan-sample.ts'
 
 /** What an agent says of its part in the WAN while it uses it, and once when it no longer does. */
 export interface WanReport {

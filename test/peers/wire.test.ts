@@ -17,7 +17,7 @@ import { MAX_MESSAGE_BYTES, MAX_RANGES, MAX_VALIDATOR_BYTES } from '../../src/pe
 import type { Acceptance } from '../../src/peers/roster.ts'
 import { decodeFrame, encodedLength, encodeFrame, type Frame } from '../../src/peers/wire.ts'
 import { PRIORITIES } from '../../src/throttle/priority.ts'
-import { PHASES } from '../../src/throttle/wan-law.ts'
+import { PHASES } from '../../src/throttle/wan-sample.ts'
 import type { WanReport } from '../../src/throttle/wan-shares.ts'
 
 const record = <T>(model: { [K in keyof T]: fc.Arbitrary<T[K]> }) => fc.record<T>(model, { noNullPrototype: true })

@@ -4,7 +4,8 @@
  * are under way cannot be called back, a receive buffer hides that the reader is slow, and a loss is noticed late.
  */
 import { DelayEstimator } from '../../src/throttle/delay-estimator.ts'
-import { type LocalTraffic, WAN_LEVELS, type WanDecision, WanLaw, type WanLevel } from '../../src/throttle/wan-law.ts'
+import { WanLaw } from '../../src/throttle/wan-law.ts'
+import { type LocalTraffic, WAN_LEVELS, type WanDecision, type WanLevel } from '../../src/throttle/wan-sample.ts'
 
 const PACKET = 1500
 const CUBIC_C = 0.4

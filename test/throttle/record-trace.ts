@@ -9,7 +9,7 @@
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { systemClock } from '../../src/clock.ts'
-import type { WanSample } from '../../src/throttle/wan-law.ts'
+import type { WanSample } from '../../src/throttle/wan-sample.ts'
 import { AgentHost, writeBranchSecret } from '../lab/agent-host.ts'
 import { Lab } from '../lab/lab.ts'
 import { OriginHost } from '../lab/origin-host.ts'

@@ -6,7 +6,7 @@ import type { HostListener, HostMeter } from '../../src/throttle/host-meter.ts'
 import type { PacedReader } from '../../src/throttle/pacer.ts'
 import { GOVERNED, type Priority } from '../../src/throttle/priority.ts'
 import { type Hold, WanGovernor } from '../../src/throttle/wan-governor.ts'
-import { WAN_LEVELS } from '../../src/throttle/wan-law.ts'
+import { WAN_LEVELS } from '../../src/throttle/wan-sample.ts'
 import type { WanReport } from '../../src/throttle/wan-shares.ts'
 import { VirtualClock } from '../support/virtual-clock.ts'
 

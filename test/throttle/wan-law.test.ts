@@ -1,6 +1,6 @@
 import t from 'tap'
 import { seededRandom } from '../../src/clock.ts'
-import { WAN_LEVELS } from '../../src/throttle/wan-law.ts'
+import { WAN_LEVELS } from '../../src/throttle/wan-sample.ts'
 import { Background, type Flow, Line, run } from './bottleneck.ts'
 
 const LINES = [10, 50, 100].flatMap((mbit) =>

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { GOVERNED, PRIORITIES } from '../../src/throttle/priority.ts'
-import { PHASES } from '../../src/throttle/wan-law.ts'
+import { PHASES } from '../../src/throttle/wan-sample.ts'
 import {
   isUserAmong,
   leadOf,

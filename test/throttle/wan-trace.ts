@@ -1,7 +1,7 @@
 /** What the WAN law saw on a real line: one array for each field, so that a trace can be kept beside the tests. */
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import type { WanSample } from '../../src/throttle/wan-law.ts'
+import type { WanSample } from '../../src/throttle/wan-sample.ts'
 
 interface Line {
   readonly mbit: number

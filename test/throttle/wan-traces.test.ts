@@ -4,7 +4,8 @@
  */
 import { readdirSync } from 'node:fs'
 import t from 'tap'
-import { WAN_LEVELS, WanLaw } from '../../src/throttle/wan-law.ts'
+import { WanLaw } from '../../src/throttle/wan-law.ts'
+import { WAN_LEVELS } from '../../src/throttle/wan-sample.ts'
 import { readTrace } from './wan-trace.ts'
 
 const NAMES = readdirSync(new URL('traces/', import.meta.url)).map((name) => name.replace('.json', ''))

@@ -14,7 +14,7 @@ import type { Statement } from '../../../src/content/statement.ts'
 import type { Acceptance } from '../../../src/peers/roster.ts'
 import { encodeFrame, type Frame } from '../../../src/peers/wire.ts'
 import { PRIORITIES } from '../../../src/throttle/priority.ts'
-import { PHASES } from '../../../src/throttle/wan-law.ts'
+import { PHASES } from '../../../src/throttle/wan-sample.ts'
 import type { Seeded } from '../kit/seeded.ts'
 
 export function agentKey(random: Seeded): AgentKey {
