@@ -77,6 +77,7 @@ const CUT_RATIO = 0.1
 const CUT_LOOK_MS = 150
 const CUT_EMPTIED_RATIO = 0.6
 const MAX_HOLD_MS = 8000
+const HOLD_ROUND_TRIPS = 20
 const QUICK_RELAPSE_MS = 5000
 /** Of a capacity that had not held for long when somebody came: where it is searched from. */
 const RESEARCH_RATIO = 0.25
@@ -151,6 +152,8 @@ export class WanLaw {
   #isConfirmed = false
   /** Since the last drain the rate has risen to where it is, from a start or a yield. */
   #hasRisen = true
+  /** We were away for somebody, and have just come back. */
+  #isBack = false
   /** Queues in a row that came so soon after we came back that they were taken for our own. */
   #earlyQueues = 0
   #hotSinceMs: number | null = null
@@ -359,8 +362,13 @@ export class WanLaw {
     if (this.#probe !== null) this.#lookAtProbe(sample, capacity)
     if (this.#probe !== null || this.#phase !== 'cruise') return
     if (this.#isOthersQueue(sample)) {
-      // Below a ceiling somebody was there just now.
-      const isEarly = nowMs - this.#enteredMs < OWN_QUEUE_MS && this.#ceiling > capacity
+      const isEarly = nowMs - this.#enteredMs < OWN_QUEUE_MS
+      if (isEarly && (this.#ceiling <= capacity || (this.#isBack && this.#isConfirmed))) {
+        // Whoever was there may still be, with less of a queue than ours was; or the line is not what it was.
+        this.#lowerCapacity(sample, capacity)
+        this.#relapse(sample)
+        return
+      }
       if (!isEarly || !this.#hasRisen) {
         this.#earlyQueues = 0
         this.#giveWay(sample)
@@ -539,7 +547,9 @@ export class WanLaw {
       this.#coolSinceMs = null
       return false
     }
-    if (this.#coolSinceMs !== null && nowMs - this.#coolSinceMs >= this.#holdMs) {
+    // A flow that lost much takes some round trips until it fills the line again.
+    const holdMs = Math.max(this.#holdMs, HOLD_ROUND_TRIPS * (delay?.baseMs ?? 0))
+    if (this.#coolSinceMs !== null && nowMs - this.#coolSinceMs >= holdMs) {
       this.#yieldEndedMs = nowMs
       if (this.#capacity === null || (!this.#isConfirmed && this.#why === 'queue')) {
         this.#searchAnew(nowMs, Math.max(FIRST_RATE, RESEARCH_RATIO * (this.#capacity ?? 0)))
@@ -636,6 +646,7 @@ export class WanLaw {
   #enter(phase: WanPhase, nowMs: number): void {
     // A try that found nothing drains and goes on at a rate that has held.
     if (phase === 'cruise') this.#hasRisen = this.#phase !== 'drain' || !this.#isConfirmed
+    if (phase === 'cruise') this.#isBack = this.#phase === 'ramp'
     this.#phase = phase
     this.#enteredMs = nowMs
     this.#steppedMs = nowMs
