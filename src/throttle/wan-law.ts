@@ -450,11 +450,11 @@ export class WanLaw {
       return
     }
     if (nowMs > probe.fromMs + PROBE_LOOK_MS) probe.seen.push(bytesPerSec.last200Ms)
-    if (nowMs < probe.untilMs || suspicion !== 'none') return
+    if (nowMs < probe.untilMs || suspicion === 'suspected') return
     // What is read may come out of the kernel for a while; what the line gives is what arrives.
     const read = mean(probe.seen)
     const found = Math.min(read, sample.arrivedBytesPerSec ?? read)
-    const isFaster = found > PROBE_FOUND * capacity
+    const isFaster = suspicion === 'none' && found > PROBE_FOUND * capacity
     this.#endProbe(nowMs, isFaster)
     if (isFaster) {
       const step = 1 + (probe.step - 1) * PROBE_STEP_GROWTH
@@ -645,8 +645,10 @@ export class WanLaw {
 
   #enter(phase: WanPhase, nowMs: number): void {
     // A try that found nothing drains and goes on at a rate that has held.
-    if (phase === 'cruise') this.#hasRisen = this.#phase !== 'drain' || !this.#isConfirmed
-    if (phase === 'cruise') this.#isBack = this.#phase === 'ramp'
+    if (phase === 'cruise') {
+      this.#hasRisen = this.#phase !== 'drain' || !this.#isConfirmed
+      this.#isBack = this.#phase === 'ramp'
+    }
     this.#phase = phase
     this.#enteredMs = nowMs
     this.#steppedMs = nowMs
