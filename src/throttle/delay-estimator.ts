@@ -36,9 +36,9 @@ export interface DelayView {
 
 /** Scatters more than a cable and an idle machine do. */
 export const NOISY_MS = 8
-const MAX_LAST = 4
 /** Answers that must agree: where they do not scatter, and where they do. */
 const AGREEING = { steady: 2, noisy: 3 } as const
+const MAX_LAST = AGREEING.noisy + 1
 /** Of the threshold: what stands above it need not be looked at a third time, and what is far above not a second time. */
 const CLEAR_FACTOR = 1.3
 const OBVIOUS_FACTOR = 2.5
@@ -142,6 +142,11 @@ export function isHot(delay: DelayView, factor = 1): boolean {
     delay.recentQueueMs > CLEAR_FACTOR * thresholdMs ||
     delay.soonQueueMs > OBVIOUS_FACTOR * thresholdMs
   )
+}
+
+/** It stays above, or the newest are far above: both would be chance. */
+export function isAbove({ recentQueueMs, soonQueueMs }: DelayView, queueMs: number): boolean {
+  return recentQueueMs > queueMs || soonQueueMs > 2 * queueMs
 }
 
 /** What queues is nothing to speak of. */

@@ -9,8 +9,8 @@
  * Does not know how bytes are held back (pacer.ts), who measures (wan-governor.ts), nor how the rate is divided among the
  * agents of a branch (wan-shares.ts): all rates here are of the branch as a whole.
  */
-import { type DelayView, isCool, isHot } from './delay-estimator.ts'
-import { isQueue, QueueSuspicion } from './queue-suspicion.ts'
+import { type DelayView, isAbove, isCool, isHot } from './delay-estimator.ts'
+import { isQueue, QueueSuspicion, type Suspicion } from './queue-suspicion.ts'
 import {
   isUserHere,
   MBIT,
@@ -62,10 +62,11 @@ const AFTER_DRAIN_RATIO = 0.85
 const MAX_DRAIN_MS = 2000
 /** More comes than is read: the kernel's buffers fill, for the first time or after they ran empty. */
 const FILLING_RATIO = 1.1
+/** So much more that the line is full, although we do not read it: the kernel takes it in. */
 const FULL_RATIO = 2
 /** Less comes than this of the line, and it is full all the same: somebody else's bytes. */
 const OTHERS_RATIO = 0.5
-/** A queue so soon after we came back is our own: the line is not as fast as we believed. */
+/** A queue so soon after the line was searched, or tried, is our own: it is not as fast as we believed. */
 const OWN_QUEUE_MS = 1500
 /** So often in a row: then somebody has the rest. */
 const MAX_EARLY_QUEUES = 2
@@ -264,7 +265,7 @@ export class WanLaw {
       if (suspicion === 'suspected') return
       // Nor does it when something else than our rate is what limits.
       const isOurs = own > OURS_RATIO * this.#rate
-      if (isOurs && (!isFilling(sample) || this.#isHot(delay))) this.#overshoot(sample, own)
+      if (isOurs && (!comesMoreThan(sample, FILLING_RATIO) || this.#isHot(delay))) this.#overshoot(sample, own)
       else if (this.#isHot(delay) && nowMs - this.#enteredMs > MAX_HOT_START_MS) this.#giveWay(sample)
       return
     }
@@ -336,7 +337,8 @@ export class WanLaw {
       return
     }
     this.#noteArrived(sample)
-    this.#isLineSeen ||= delay !== null && isQueue(delay, this.#thresholdMs(delay)) && isFull(sample)
+    const isFull = comesMoreThan(sample, FULL_RATIO)
+    this.#isLineSeen ||= isFull && delay !== null && isQueue(delay, this.#thresholdMs(delay))
     if (delay === null || (isCool(delay) && elapsedMs > delay.baseMs + 100)) {
       // Buffers that grew were filled as fast as the line gives, while we read less.
       if (this.#overshotRate !== null) this.#overshotRate = Math.max(this.#overshotRate, this.#mostArrived)
@@ -362,28 +364,7 @@ export class WanLaw {
     if (this.#probe !== null) this.#lookAtProbe(sample, capacity)
     if (this.#probe !== null || this.#phase !== 'cruise') return
     if (this.#isOthersQueue(sample)) {
-      const isEarly = nowMs - this.#enteredMs < OWN_QUEUE_MS
-      if (isEarly && (this.#ceiling <= capacity || (this.#isBack && this.#isConfirmed))) {
-        // Whoever was there may still be, with less of a queue than ours was; or the line is not what it was.
-        this.#lowerCapacity(sample, capacity)
-        this.#relapse(sample)
-        return
-      }
-      if (!isEarly || !this.#hasRisen) {
-        this.#earlyQueues = 0
-        this.#giveWay(sample)
-        return
-      }
-      this.#lowerCapacity(sample, capacity)
-      this.#earlyQueues++
-      if (this.#earlyQueues > MAX_EARLY_QUEUES) {
-        this.#earlyQueues = 0
-        this.#giveWay(sample)
-        return
-      }
-      // Who else is there shows while it drains.
-      this.#rate = DRAIN_RATIO * Math.min(this.#rate, bytesPerSec.last200Ms)
-      this.#enter('drain', nowMs)
+      this.#meetQueue(sample, capacity)
       return
     }
     if (sample.isUserElsewhere) {
@@ -406,17 +387,40 @@ export class WanLaw {
     this.#startProbe(sample, PROBE_STEP, capacity)
   }
 
+  /** Theirs, unless it came so soon that it may be ours. */
+  #meetQueue(sample: WanSample, capacity: number): void {
+    const { nowMs, bytesPerSec } = sample
+    const isEarly = nowMs - this.#enteredMs < OWN_QUEUE_MS
+    const wereThere = this.#ceiling <= capacity || (this.#isBack && this.#isConfirmed)
+    if (isEarly && wereThere) {
+      // Whoever was there may still be, with less of a queue than ours was; or the line is not what it was.
+      this.#lowerCapacity(sample, capacity)
+      this.#relapse(sample)
+      return
+    }
+    const mayBeOurs = isEarly && this.#hasRisen
+    if (mayBeOurs) this.#lowerCapacity(sample, capacity)
+    if (mayBeOurs && this.#earlyQueues < MAX_EARLY_QUEUES) {
+      this.#earlyQueues++
+      // Who else is there shows while it drains.
+      this.#rate = DRAIN_RATIO * Math.min(this.#rate, bytesPerSec.last200Ms)
+      this.#enter('drain', nowMs)
+      return
+    }
+    this.#earlyQueues = 0
+    this.#giveWay(sample)
+  }
+
   /** Our own queue: the line gives what came off it, unless others had a part. */
-  #lowerCapacity({ arrivedBytesPerSec, bytesPerSec }: WanSample, capacity: number): void {
+  #lowerCapacity(sample: WanSample, capacity: number): void {
     this.#probeEveryMs = PROBE_EVERY_MS.least
     // All that is read comes: it may have been chance.
-    const isChance = arrivedBytesPerSec !== null && arrivedBytesPerSec > COMES_RATIO * bytesPerSec.last200Ms
-    if (isChance) {
+    if (comesMoreThan(sample, COMES_RATIO)) {
       this.#capacity = capacity * PERHAPS_TOO_FAST_RATIO
       return
     }
     const isRepeated = this.#holdMs > this.#level.holdMs
-    const seen = isRepeated ? (arrivedBytesPerSec ?? capacity) * ARRIVED_MARGIN : capacity
+    const seen = isRepeated ? (sample.arrivedBytesPerSec ?? capacity) * ARRIVED_MARGIN : capacity
     this.#capacity = Math.max(capacity * LEAST_TOO_FAST_RATIO, Math.min(capacity * TOO_FAST_RATIO, seen))
   }
 
@@ -434,12 +438,12 @@ export class WanLaw {
     // As long as all that is read comes, a queue is not of our making.
     const isOurs = sample.arrivedBytesPerSec === null || sample.arrivedBytesPerSec < COMES_RATIO * bytesPerSec.last200Ms
     const suspicion = this.#suspect(delay, nowMs)
-    if (delay !== null && (this.#isHot(delay) || (isOurs && suspicion === 'sure'))) {
+    const isHot = delay !== null && this.#isHot(delay)
+    if (delay !== null && (isHot || (isOurs && suspicion === 'sure'))) {
       this.#endProbe(nowMs, false)
       this.#isConfirmed = true
       // What comes off a line that is full is what it gives.
       this.#capacity = Math.max(capacity, sample.arrivedBytesPerSec ?? 0)
-      const isHot = this.#isHot(delay)
       const ratio = isHot ? AFTER_HOT_PROBE_RATIO : AFTER_PROBE_RATIO
       this.#rate = capacity * ratio
       this.#enter('drain', nowMs)
@@ -488,8 +492,9 @@ export class WanLaw {
     this.#rate = Math.min(this.#rate, sample.bytesPerSec.last200Ms) * CUT_RATIO
     this.#probe = null
     this.#probeEveryMs = PROBE_EVERY_MS.least
-    // Somebody who is known to be there need not be proved by the queue.
-    this.#enterYield(sample, { why, isCertain: why !== 'queue', ceilingBytesPerSec })
+    // Somebody who is known to be there need not be proved by the queue, nor looked for by the rate.
+    if (why === 'queue') this.#enterYield(sample, { why, isCertain: false, ceilingBytesPerSec })
+    else this.#enterYield(sample, { why, isCertain: true })
   }
 
   /**
@@ -499,9 +504,8 @@ export class WanLaw {
   #enterYield({ nowMs, delay }: WanSample, { why, isCertain, ceilingBytesPerSec = null }: YieldReason): void {
     const isRelapse = nowMs - this.#yieldEndedMs < QUICK_RELAPSE_MS
     if (!isRelapse) this.#holdMs = this.#level.holdMs
-    const caution = isRelapse ? { holdMs: Math.min(MAX_HOLD_MS, this.#holdMs * 2), ceilingBytesPerSec } : null
+    this.#caution = isRelapse ? { holdMs: Math.min(MAX_HOLD_MS, this.#holdMs * 2), ceilingBytesPerSec } : null
     // A queue that is gone at once, at the first return, was nobody's: answers came late for another reason.
-    this.#caution = caution
     if (isCertain || this.#wasAlarm) this.#beCautious(nowMs)
     this.#wasAlarm = false
     this.#why = why
@@ -563,11 +567,7 @@ export class WanLaw {
 
   #ramp(sample: WanSample): void {
     const { nowMs, delay, bytesPerSec } = sample
-    if (this.#isUserThere(sample)) {
-      this.#relapse(sample)
-      return
-    }
-    if (delay !== null && this.#isWarm(delay)) {
+    if (this.#isUserThere(sample) || (delay !== null && this.#isWarm(delay))) {
       this.#relapse(sample)
       return
     }
@@ -582,7 +582,7 @@ export class WanLaw {
 
   #relapse(sample: WanSample): void {
     const reached = Math.max(sample.bytesPerSec.last200Ms, this.#level.floorBytesPerSec)
-    this.#giveWay(sample, this.#isUserThere(sample) ? null : Math.max(RELAPSE_CEILING_RATIO * reached, FIRST_RATE))
+    this.#giveWay(sample, Math.max(RELAPSE_CEILING_RATIO * reached, FIRST_RATE))
   }
 
   /** What somebody on this machine uses is known sooner, and better, than the queue shows it. */
@@ -619,9 +619,8 @@ export class WanLaw {
   }
 
   /** Who comes back looks closer. */
-  #isWarm({ recentQueueMs, soonQueueMs, thresholdMs }: DelayView): boolean {
-    const warmMs = thresholdMs * this.#level.thresholdFactor
-    return recentQueueMs > warmMs || soonQueueMs > 2 * warmMs
+  #isWarm(delay: DelayView): boolean {
+    return isAbove(delay, this.#thresholdMs(delay))
   }
 
   /** Where round trips scatter, a queue must show in what arrives too, or stay: others in it take from our part. */
@@ -635,7 +634,7 @@ export class WanLaw {
     return arrivedBytesPerSec < LOSING_RATIO * bytesPerSec.last200Ms || nowMs - this.#hotSinceMs > SURELY_HOT_MS
   }
 
-  #suspect(delay: DelayView | null, nowMs: number): ReturnType<QueueSuspicion['look']> {
+  #suspect(delay: DelayView | null, nowMs: number): Suspicion {
     return this.#suspicion.look(delay, { nowMs, thresholdMs: delay === null ? 0 : this.#thresholdMs(delay) })
   }
 
@@ -669,11 +668,7 @@ function mean(values: readonly number[]): number {
   return values.reduce((sum, one) => sum + one, 0) / Math.max(1, values.length)
 }
 
-/** Of what we do not read the line is full all the same: the kernel takes it in. */
-function isFull({ arrivedBytesPerSec, bytesPerSec }: WanSample): boolean {
-  return arrivedBytesPerSec !== null && arrivedBytesPerSec > FULL_RATIO * bytesPerSec.last200Ms
-}
-
-function isFilling({ arrivedBytesPerSec, bytesPerSec }: WanSample): boolean {
-  return arrivedBytesPerSec !== null && arrivedBytesPerSec > FILLING_RATIO * bytesPerSec.last200Ms
+/** More comes than this of what is read; false where that is not known. */
+function comesMoreThan({ arrivedBytesPerSec, bytesPerSec }: WanSample, ratio: number): boolean {
+  return arrivedBytesPerSec !== null && arrivedBytesPerSec > ratio * bytesPerSec.last200Ms
 }
