@@ -5,15 +5,44 @@
  * Runs after tsc. Chunks stand beside package.json's `dist/`, where version.ts,
  * demo.ts and owner-process.ts look for what is beside them.
  */
-import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { isAbsolute, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { build, type Metafile } from 'esbuild'
+import { build, type Metafile, type Plugin } from 'esbuild'
+import { rollup } from 'rollup'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
+const dist = join(root, 'dist')
+/** What a fetch through the daemon loads, and the most of it every short command: in one chunk. */
+const CLIENT_ENTRIES = ['src/cli/run.ts', 'src/cli/fetch.ts']
 
-// What tsc made of the command is not used by anybody.
-await rm(join(root, 'dist', 'cli'), { recursive: true, force: true })
+/** Without its web API, which loads Node's own copy of undici too: more than half of the time that undici took to load. */
+const undiciDispatchers: Plugin = {
+  name: 'undici-dispatchers',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^undici$/ }, () => ({ path: 'undici', namespace: 'dispatchers' }))
+    onLoad({ filter: /.*/, namespace: 'dispatchers' }, () => ({
+      resolveDir: root,
+      contents: `
+        const Dispatcher = require('undici/lib/dispatcher/dispatcher')
+        Object.assign(Dispatcher.prototype, require('undici/lib/api'))
+        module.exports = {
+          Dispatcher,
+          Agent: require('undici/lib/dispatcher/agent'),
+          Pool: require('undici/lib/dispatcher/pool'),
+          ProxyAgent: require('undici/lib/dispatcher/proxy-agent'),
+          buildConnector: require('undici/lib/core/connect'),
+          errors: require('undici/lib/core/errors'),
+        }`,
+    }))
+  },
+}
+
+// What tsc made of the command is not used by anybody, and chunks of an earlier bundle neither.
+for (const name of await readdir(dist)) {
+  if (name === 'cli' || /-[A-Z0-9]{8}\.js$/.test(name)) await rm(join(dist, name), { recursive: true })
+}
+const parts = await mkdtemp(join(dist, '.parts-'))
 const { metafile } = await build({
   absWorkingDir: root,
   entryPoints: [
@@ -21,13 +50,14 @@ const { metafile } = await build({
     { in: 'src/cli/demo-agent.ts', out: 'demo-agent' },
     { in: 'src/jobs/owner-child.ts', out: 'owner-child' },
   ],
-  outdir: 'dist',
+  outdir: parts,
   chunkNames: '[name]-[hash]',
   bundle: true,
   splitting: true,
   format: 'esm',
   platform: 'node',
   target: 'node20',
+  plugins: [undiciDispatchers],
   // They load a binary from where they are.
   external: ['sodium-native', 'udx-native', 'classic-level'],
   // Names stay: stacks are read by people.
@@ -40,8 +70,44 @@ const { metafile } = await build({
     js: "import{createRequire as _createRequire}from'node:module';const require=_createRequire(import.meta.url);",
   },
 })
+await joinClient(metafile)
+await rm(parts, { recursive: true })
 
-await writeFile(join(root, 'dist', 'THIRD-PARTY.txt'), await notices(packagesOf(metafile)))
+/** esbuild makes a chunk of whatever any two entries have in common: dozens, and a command waits for each. */
+async function joinClient({ outputs }: Metafile): Promise<void> {
+  const client = new Set<string>()
+  const add = (path: string) => {
+    if (client.has(path)) return
+    client.add(path)
+    for (const { path: imported, kind, external } of outputs[path]?.imports ?? []) {
+      if (kind === 'import-statement' && external !== true) add(imported)
+    }
+  }
+  for (const [path, { entryPoint }] of Object.entries(outputs)) {
+    if (entryPoint !== undefined && CLIENT_ENTRIES.includes(entryPoint)) add(path)
+  }
+  if (client.size < CLIENT_ENTRIES.length) throw new Error(`no ${CLIENT_ENTRIES.join(' and ')} in the bundle`)
+  const clientFiles = new Set([...client].map((path) => resolve(root, path)))
+  const joined = await rollup({
+    input: ['cli/main', 'demo-agent', 'owner-child'].map((name) => join(parts, `${name}.js`)),
+    external: (id) => !id.startsWith('.') && !isAbsolute(id),
+    treeshake: false, // done
+    onLog: (level, { message }) => {
+      if (level === 'warn') throw new Error(message)
+    },
+  })
+  await joined.write({
+    dir: dist,
+    entryFileNames: ({ facadeModuleId }) => (facadeModuleId?.endsWith('/cli/main.js') ? 'cli/[name].js' : '[name].js'),
+    chunkFileNames: '[name].js', // esbuild's have their hash
+    manualChunks: (id) => (clientFiles.has(id) ? 'client' : undefined),
+    hoistTransitiveImports: false,
+    minifyInternalExports: false,
+  })
+  await joined.close()
+}
+
+await writeFile(join(dist, 'THIRD-PARTY.txt'), await notices(packagesOf(metafile)))
 
 /** Folders of the packages that are in the bundle. */
 function packagesOf({ inputs }: Metafile): readonly string[] {

@@ -14,7 +14,26 @@ import type { FetchOptions } from './fetch-orders.ts'
 import { addJob } from './job/register.ts'
 import type { PublishVerbOptions } from './publish.ts'
 
-export function createProgram(): Command {
+/** In the order of the help. */
+const VERBS: Readonly<Record<string, (program: Command) => void>> = {
+  fetch: addFetch,
+  job: addJob,
+  daemon: addDaemon,
+  demo: addDemo,
+  status: addStatus,
+  throttle: addThrottle,
+  peers: addPeers,
+  quarantine: addQuarantine,
+  cache: addCache,
+  publish: addPublish,
+  branch: addBranch,
+  config: addConfig,
+  doctor: addDoctor,
+  bitsadmin: addBitsadmin,
+}
+
+/** @param first of the arguments: if it is a verb, none of the others is made, which takes as long as all else here */
+export function createProgram(first?: string): Command {
   const program = new Command('shorthaul')
     .description(
       'Peer-caching background transfers: one copy over the WAN, every other copy from the machine next door',
@@ -26,20 +45,8 @@ export function createProgram(): Command {
     .option('--log-level <level>', 'log to stderr: debug, info, warn, error')
     .showSuggestionAfterError()
     .exitOverride()
-  addFetch(program)
-  addJob(program)
-  addDaemon(program)
-  addDemo(program)
-  addStatus(program)
-  addThrottle(program)
-  addPeers(program)
-  addQuarantine(program)
-  addCache(program)
-  addPublish(program)
-  addBranch(program)
-  addConfig(program)
-  addDoctor(program)
-  addBitsadmin(program)
+  const only = first !== undefined && Object.hasOwn(VERBS, first) ? VERBS[first] : undefined
+  for (const add of only ? [only] : Object.values(VERBS)) add(program)
   return program
 }
 

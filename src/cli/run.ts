@@ -11,7 +11,7 @@ export async function run(): Promise<never> {
     if (error.code === 'EPIPE') process.exit(EXIT.local)
   })
   try {
-    await createProgram().parseAsync()
+    await createProgram(process.argv[2]).parseAsync()
   } catch (error) {
     process.exitCode = exitCodeOf(error, { isJson: process.argv.includes('--json') })
   }

@@ -23,6 +23,11 @@ const VERIFY_TIMEOUT_MS = 24 * 3600 * 1000
 /** More than the server reads: a longer part is not resumed through the socket. */
 const MAX_LEFT_OVER = 100_000
 
+const CONNECTIONS = {
+  keepAlive: true,
+  servername: '', // or Node.js makes one of the host, and compiles its pattern of IPv6 addresses for that: 6 ms
+}
+
 /** One request to the agent. */
 export interface Call {
   readonly method: 'GET' | 'POST' | 'PATCH'
@@ -37,7 +42,7 @@ export interface Call {
 export class ControlClient {
   readonly socketPath: string
   /** Keeps connections; opens a second one when an answer is still running. */
-  readonly #connections = new Agent({ keepAlive: true })
+  readonly #connections = new Agent(CONNECTIONS)
   #access: 'owner' | 'public' = 'owner'
   #dataDir: string | null = null
   #isClosed = false

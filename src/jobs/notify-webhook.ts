@@ -9,7 +9,7 @@
 import { createHmac } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { rootCertificates } from 'node:tls'
-import type { Agent, Dispatcher, request } from 'undici'
+import type { Agent, Dispatcher } from 'undici'
 import type { Clock } from '../clock.ts'
 import { isShorthaulError, systemCode } from '../errors.ts'
 import { AGENT_VERSION } from '../version.ts'
@@ -25,16 +25,11 @@ const MAX_REDIRECTS = 3
 const PASSING = new Set([408, 425, 429])
 const KEEPING_METHOD = new Set([307, 308])
 
-interface Http {
-  readonly request: typeof request
-  readonly agent: Agent
-}
-
 export class WebhookNotifier {
   readonly #clock: Clock
   readonly #vault: Pick<Vault, 'open'>
   readonly #caFile: string | null
-  #http: Promise<Http> | null = null
+  #http: Promise<Agent> | null = null
 
   /** @param options.caFile certificates to trust besides the usual ones, PEM. Default: none */
   constructor(
@@ -68,10 +63,10 @@ export class WebhookNotifier {
   /** Ends its connections. Idempotent. */
   async close(): Promise<void> {
     const opened = await this.#http?.catch(() => null)
-    await opened?.agent.destroy()
+    await opened?.destroy()
   }
 
-  #open(): Promise<Http> {
+  #open(): Promise<Agent> {
     if (this.#http !== null) return this.#http
     const opening = openHttp(this.#caFile)
     this.#http = opening
@@ -86,11 +81,12 @@ export class WebhookNotifier {
     const deadline = AbortSignal.any([signal, AbortSignal.timeout(DEADLINE_MS)])
     let target = url
     for (let hops = 0; ; hops++) {
-      const { statusCode, headers, body } = await http.request(target, {
+      const { statusCode, headers, body } = await http.request({
+        origin: target.origin,
+        path: `${target.pathname}${target.search}`,
         method: 'POST',
         headers: message.fields,
         body: message.body,
-        dispatcher: http.agent,
         signal: deadline,
       })
       // The status has said all there is to say; a body that breaks off changes nothing.
@@ -158,11 +154,10 @@ function sameOrigin(from: URL, location: string | string[] | undefined): URL | n
 }
 
 /** Loaded only here: an agent without webhooks need not wait for it. */
-async function openHttp(caFile: string | null): Promise<Http> {
+async function openHttp(caFile: string | null): Promise<Agent> {
   // `ca` replaces Node's roots.
   const connect = caFile === null ? {} : { ca: [...rootCertificates, await readFile(caFile, 'utf8')] }
   // The default export: a bundle knows no other of a CommonJS module that is loaded late.
   const { default: undici } = await import('undici')
-  const agent = new undici.Agent({ connections: 2, keepAliveTimeout: 4000, headersTimeout: 0, bodyTimeout: 0, connect })
-  return { request: undici.request, agent }
+  return new undici.Agent({ connections: 2, keepAliveTimeout: 4000, headersTimeout: 0, bodyTimeout: 0, connect })
 }

@@ -54,7 +54,7 @@ export class CliHome {
     this.configFile = join(this.dir, 'config.yaml')
     for (const name of ['run', 'work']) mkdirSync(join(this.dir, name), { mode: 0o700 })
     const inherited = Object.entries(process.env).filter(
-      ([name]) => !/^(SHORTHAUL_|XDG_|TAP|NODE_OPTIONS|NETRC$|.*_proxy$)/i.test(name),
+      ([name]) => !/^(SHORTHAUL_|XDG_|TAP|NODE_|NETRC$|.*_proxy$)/i.test(name),
     )
     this.#env = {
       ...Object.fromEntries(inherited),

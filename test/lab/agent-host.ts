@@ -116,8 +116,9 @@ export class AgentHost {
     this.configFile = join(this.homeDir, 'config.yaml')
     this.#runDir = join(this.homeDir, 'run')
     this.#daemonEntry = options.daemonEntry ?? [CLI_PATH]
+    // Also what tells Node.js something: to read NODE_EXTRA_CA_CERTS takes each process longer than to start.
     const inherited = Object.entries(process.env).filter(
-      ([name]) => !/^(SHORTHAUL_|XDG_|TAP|NODE_OPTIONS|.*_proxy$)/i.test(name),
+      ([name]) => !/^(SHORTHAUL_|XDG_|TAP|NODE_|.*_proxy$)/i.test(name),
     )
     this.#env = {
       ...Object.fromEntries(inherited),
