@@ -1,24 +1,36 @@
 /**
- * The tests that need no process of their own, in one: to start one for each file takes longer than they do. Each also runs
- * alone. The folders are those that .taprc leaves out, so that none is lost between the two.
+ * The tests that need no process of their own, in one: to start one for each file takes longer than most of them do. Each
+ * also runs alone. They are those that .taprc leaves out, so that none is lost between the two.
  */
 import { readdirSync, readFileSync } from 'node:fs'
 import t from 'tap'
 import { parse } from 'yaml'
 
-const { exclude } = parse(readFileSync(new URL('../.taprc', import.meta.url), 'utf8')) as { exclude: readonly string[] }
-const folders = exclude.map((pattern) => /^test\/([a-z]+)\/\*\*$/.exec(pattern)?.[1])
+const root = new URL('../', import.meta.url)
+const { exclude } = parse(readFileSync(new URL('.taprc', root), 'utf8')) as { exclude: readonly string[] }
 
-// Of all of them, one after the other.
-t.setTimeout(600_000)
-// With a teardown of all tests tap ends them as soon as none is under way: the files after that would be left out.
-t.teardown = () => {
-  throw new Error('a file that runs in one process with others may leave nothing to the end of all')
+// Of all of them, one after the other. Neither this nor the end of all is for one of them to say.
+t.setTimeout(900_000)
+t.setTimeout = () => {}
+const ends: (() => unknown)[] = []
+t.teardown = (end) => ends.push(end)
+
+for (const path of exclude.flatMap(filesOf)) {
+  await import(new URL(path, root).href)
+  // When it begins, the tests before it are over.
+  await t.test(`the end of ${path}`, async () => {
+    while (ends.length > 0) await ends.pop()?.()
+  })
 }
 
-for (const folder of folders) {
-  if (folder === undefined) throw new Error('.taprc leaves out what is no folder of test/')
-  const root = new URL(`./${folder}/`, import.meta.url)
-  const names = readdirSync(root, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.test.ts'))
-  for (const name of names.sort()) await import(new URL(name, root).href)
+/** The test files that a pattern of .taprc means: a folder with all below it, or one file. */
+function filesOf(pattern: string): readonly string[] {
+  if (!pattern.includes('*')) return [pattern]
+  const folder = /^(test\/[a-z]+\/)\*\*$/.exec(pattern)?.[1]
+  if (folder === undefined) throw new Error(`.taprc leaves out what is no folder of test/: ${pattern}`)
+  const names = readdirSync(new URL(folder, root), { recursive: true, encoding: 'utf8' })
+  return names
+    .filter((name) => name.endsWith('.test.ts'))
+    .map((name) => `${folder}${name}`)
+    .sort()
 }

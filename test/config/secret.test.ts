@@ -22,6 +22,7 @@ import {
 } from '../../src/config/secret.ts'
 import { formatSecretFile, parseSecretFile } from '../../src/config/secret-file.ts'
 import { ERROR_TABLE, isShorthaulError } from '../../src/errors.ts'
+import { TS_IMPORT } from '../support/ts-import.ts'
 
 const hasModes = process.platform !== 'win32'
 const moduleUrl = new URL('../../src/config/secret.ts', import.meta.url).href
@@ -251,7 +252,7 @@ await t.test('two processes that start together get one seed', async (t) => {
     const { seed } = await ensureIdentitySeed(${JSON.stringify(dir)})
     console.log(seed.toString('hex'))`
   const run = promisify(execFile)
-  const args = ['--import=tsx', '--input-type=module', '-e', script]
+  const args = [TS_IMPORT, '--input-type=module', '-e', script]
   const outputs = await Promise.all([run(process.execPath, args), run(process.execPath, args)])
   t.equal(outputs[0].stdout, outputs[1].stdout)
   t.match(outputs[0].stdout, /^[0-9a-f]{64}\n$/)

@@ -25,6 +25,7 @@ import { ControlClient } from '../../src/control/client.ts'
 import { ControlServer } from '../../src/control/server.ts'
 import { type Challenge, Sessions } from '../../src/control/sessions.ts'
 import { startTestOrigin } from '../support/test-origin.ts'
+import { TS_IMPORT } from '../support/ts-import.ts'
 import { ask, openApi } from './job-api.ts'
 
 const run = promisify(execFile)
@@ -186,7 +187,7 @@ await t.test(
     for (const dir of [api.dir, join(api.dir, 'run')]) chmodSync(dir, 0o755)
     const { id } = await api.agent.jobs.create({ name: 'of root' })
     const script = fileURLToPath(new URL('other-user.ts', import.meta.url))
-    const args = ['--import=tsx', script, api.socketPath, id, url, join(theirs, 'file')]
+    const args = [TS_IMPORT, script, api.socketPath, id, url, join(theirs, 'file')]
     const { stdout } = await run(process.execPath, args, {
       uid: NOBODY,
       gid: NOBODY,

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { TS_IMPORT } from '../support/ts-import.ts'
 import { sha256Of } from './generated-content.ts'
 import { LAB_TEST_TIMEOUT_MS, Lab, labProblem } from './lab.ts'
 import { OriginHost } from './origin-host.ts'
@@ -112,7 +113,7 @@ void t.test('the lab itself', { skip }, async (t) => {
   await t.test('a lab whose process was killed is swept by the next one', async (t) => {
     const script = `import { Lab } from ${JSON.stringify(fileURLToPath(new URL('lab.ts', import.meta.url)))}
       console.log((await Lab.up({ hosts: 1 })).name); setInterval(() => {}, 1000)`
-    const child = spawn(process.execPath, ['--import=tsx', '--input-type=module', '-e', script], {
+    const child = spawn(process.execPath, [TS_IMPORT, '--input-type=module', '-e', script], {
       stdio: ['ignore', 'pipe', 'inherit'],
     })
     const [name] = await once(child.stdout.setEncoding('utf8'), 'data')

@@ -2,6 +2,7 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { TS_IMPORT } from '../support/ts-import.ts'
 import { pathOf } from './generated-content.ts'
 import type { Lab } from './lab.ts'
 import type { LabProcess } from './lab-process.ts'
@@ -48,7 +49,7 @@ export class OriginHost {
   static async start(lab: Lab, settings: OriginSettings = {}, { timeoutMs = 20_000 } = {}): Promise<OriginHost> {
     const controlSocket = join(lab.stateDir, 'origin.sock')
     await rm(controlSocket, { force: true }) // of one that was killed
-    const args = ['--import=tsx', ORIGIN_MAIN, lab.originAddress, '80', controlSocket, JSON.stringify(settings)]
+    const args = [TS_IMPORT, ORIGIN_MAIN, lab.originAddress, '80', controlSocket, JSON.stringify(settings)]
     const process_ = lab.spawn('origin', process.execPath, args, { cwd: REPOSITORY })
     await process_.waitForLine((line) => line.includes('"ready"'), { timeoutMs })
     return new OriginHost(lab, process_, controlSocket)

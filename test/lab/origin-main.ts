@@ -2,7 +2,7 @@
  * The origin of the lab, a process of its own: real HTTP/1.1 over generated content, with strong ETag, Last-Modified,
  * Range, If-Range, If-Match, If-None-Match and HEAD.
  *
- *   node --import=tsx origin-main.ts ADDRESS PORT CONTROL_SOCKET [SETTINGS]
+ *   node --import=./test/support/ts.mjs origin-main.ts ADDRESS PORT CONTROL_SOCKET [SETTINGS]
  *
  * One JSON line per request on stdout when it ends. Control is HTTP on a unix socket (any namespace reaches it, and it
  * costs the WAN nothing): GET /control/log, POST /control/reset, POST /control/set with any of the fields of Settings.

@@ -24,6 +24,7 @@ import { LaneRequest } from '../../src/peers/lane-request.ts'
 import { LaneServer, type LaneServerOptions, type ReadForPeer } from '../../src/peers/lane-server.ts'
 import { isPskSession, laneClientTls, laneServerTls } from '../../src/peers/lane-tls.ts'
 import type { Pace } from '../../src/peers/lane-upload.ts'
+import { TS_IMPORT } from '../support/ts-import.ts'
 
 const MIB = 1024 * 1024
 const HOST = '127.0.0.1'
@@ -1143,7 +1144,7 @@ t.test('the client takes no certificate, not even one that this machine trusts',
 
   const withEnvironment = async (environment: Record<string, string>) => {
     requests = 0
-    const child = spawn(process.execPath, ['--import=tsx', '--input-type=module', '--eval', IMPOSTOR_PROBE], {
+    const child = spawn(process.execPath, [TS_IMPORT, '--input-type=module', '--eval', IMPOSTOR_PROBE], {
       env: { ...process.env, ...environment, LANE_PORT: String(port), LANE_CA: CERTIFICATE },
       cwd: new URL('../..', import.meta.url),
       stdio: ['ignore', 'pipe', 'inherit'],

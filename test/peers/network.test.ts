@@ -13,6 +13,7 @@ import type { AgentKey, LocationKey, ResourceKey } from '../../src/content/ids.t
 import { deriveBranchKeys } from '../../src/peers/branch-keys.ts'
 import type { Message } from '../../src/peers/messages.ts'
 import type { Network } from '../../src/peers/network.ts'
+import { TS_IMPORT } from '../support/ts-import.ts'
 import { isMeshed, openBranch, options, sees, until } from './branch-fixture.ts'
 
 t.test('agents of one branch find each other by beacon and know each other once', async (t) => {
@@ -264,7 +265,7 @@ t.test('a peer that is killed while in use is noticed by the silence', async (t)
   const branch = await openBranch(t)
   const network = await branch.open({ beacon: false })
   const path = fileURLToPath(new URL('agent-child.ts', import.meta.url))
-  const args = ['--import=tsx', path, branch.secret.toString('hex'), `127.0.0.1:${network.dhtPort}`]
+  const args = [TS_IMPORT, path, branch.secret.toString('hex'), `127.0.0.1:${network.dhtPort}`]
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
   t.teardown(() => void child.kill('SIGKILL'))
   await until([network], () => network.peers().length === 1)

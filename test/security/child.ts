@@ -1,7 +1,8 @@
-/** Processes of the security tests: started with tsx, one JSON line out for each line in. */
+/** Processes of the security tests: one JSON line out for each line in. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createInterface, type Interface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { TS_IMPORT } from '../support/ts-import.ts'
 import type { ChildFetched, ChildOrder, ChildReady, ChildView } from './agent-child.ts'
 
 interface TestLike {
@@ -20,7 +21,7 @@ export class Child {
   /** Killed by the test's teardown. @param name of a file of this folder */
   static start(t: TestLike, name: string, args: readonly string[]): Child {
     const path = fileURLToPath(new URL(name, import.meta.url))
-    const child = spawn(process.execPath, ['--expose-gc', '--import=tsx', path, ...args], {
+    const child = spawn(process.execPath, ['--expose-gc', TS_IMPORT, path, ...args], {
       stdio: ['pipe', 'pipe', 'inherit'],
     })
     t.teardown(async () => {

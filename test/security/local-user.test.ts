@@ -11,6 +11,7 @@ import t from 'tap'
 import { ControlClient } from '../../src/control/client.ts'
 import { ask, openApi, reaches } from '../control/job-api.ts'
 import { startTestOrigin } from '../support/test-origin.ts'
+import { TS_IMPORT } from '../support/ts-import.ts'
 import type { FileOrder, Orders, Outcome } from './other-user.ts'
 
 const run = promisify(execFile)
@@ -22,7 +23,7 @@ t.teardown(() => origin.close())
 
 async function asNobody(socketPath: string, orders: Orders): Promise<Outcome> {
   const script = fileURLToPath(new URL('other-user.ts', import.meta.url))
-  const { stdout } = await run(process.execPath, ['--import=tsx', script, socketPath, JSON.stringify(orders)], {
+  const { stdout } = await run(process.execPath, [TS_IMPORT, script, socketPath, JSON.stringify(orders)], {
     uid: NOBODY,
     gid: NOBODY,
     env: { PATH: process.env.PATH, HOME: '/' },

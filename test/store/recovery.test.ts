@@ -10,6 +10,7 @@ import type { SegmentHash } from '../../src/content/ids.ts'
 import { del, IndexDb, put } from '../../src/store/index-db.ts'
 import { keys, ranges } from '../../src/store/index-keys.ts'
 import { Store, type StoreOptions } from '../../src/store/store.ts'
+import { TS_IMPORT } from '../support/ts-import.ts'
 import { log, ManualClock, never, options, record, segment, segmentFiles, segmentPath, storeRoot } from './fixtures.ts'
 
 const signal = never
@@ -54,7 +55,7 @@ function forgetCleanMark(dataDir: string): Promise<void> {
 
 function child(dataDir: string, ...args: string[]) {
   const script = fileURLToPath(new URL('./crash-child.ts', import.meta.url))
-  return spawn(process.execPath, ['--import=tsx', script, dataDir, ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
+  return spawn(process.execPath, [TS_IMPORT, script, dataDir, ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
 }
 
 t.test('one owner', async (t) => {
@@ -76,14 +77,10 @@ t.test('one owner', async (t) => {
       IndexDb.open(process.argv[1], { onCorrupt() {} }).then(
         () => console.log('opened'), (error) => console.log(classifyIndexError(error)))`
     const run = () =>
-      spawnSync(
-        process.execPath,
-        ['--import=tsx', '--input-type=module', '-e', probe, join(storeRoot(dataDir), 'index')],
-        {
-          encoding: 'utf8',
-          cwd: fileURLToPath(new URL('../..', import.meta.url)),
-        },
-      )
+      spawnSync(process.execPath, [TS_IMPORT, '--input-type=module', '-e', probe, join(storeRoot(dataDir), 'index')], {
+        encoding: 'utf8',
+        cwd: fileURLToPath(new URL('../..', import.meta.url)),
+      })
     t.equal(run().stdout.trim(), 'locked')
     await store.close()
     await store.close()

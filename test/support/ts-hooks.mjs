@@ -26,9 +26,13 @@ function compiled(path) {
     esbuild ??= require('esbuild')
     const options = { loader: 'ts', format: 'esm', target: 'node20', sourcemap: 'inline', sourcefile: path }
     const { code } = esbuild.transformSync(source, options)
-    mkdirSync(CACHE_DIR, { recursive: true })
-    writeFileSync(`${cached}.${process.pid}`, code) // several processes compile at once
-    renameSync(`${cached}.${process.pid}`, cached)
+    try {
+      mkdirSync(CACHE_DIR, { recursive: true })
+      writeFileSync(`${cached}.${process.pid}`, code) // several processes compile at once
+      renameSync(`${cached}.${process.pid}`, cached)
+    } catch {
+      // Another user may not write there, and compiles again.
+    }
     return code
   }
 }

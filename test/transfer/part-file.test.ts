@@ -20,6 +20,7 @@ import { hashSegment } from '../../src/content/digest.ts'
 import { SEGMENT_BYTES } from '../../src/content/segmentation.ts'
 import { type VerifiedSegment, verifySegment } from '../../src/content/verify.ts'
 import { PartFile } from '../../src/transfer/part-file.ts'
+import { TS_IMPORT } from '../support/ts-import.ts'
 import { partSegment } from './part-segments.ts'
 
 const TAIL_BYTES = 1234
@@ -63,7 +64,7 @@ function isUntouched(victim: string): boolean {
 
 async function startChild(t: Test, args: readonly string[]): Promise<{ child: ChildProcess; partPath: string }> {
   const program = join(import.meta.dirname, 'part-child.ts')
-  const child = spawn(process.execPath, ['--import=tsx', program, ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, [TS_IMPORT, program, ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
   t.teardown(() => child.kill('SIGKILL'))
   const [line] = await once(child.stdout, 'data', { signal: AbortSignal.timeout(30_000) })
   return { child, partPath: String(line).trim() }
@@ -384,7 +385,7 @@ void t.test('targets', async (t) => {
       await part.begin({ lengthBytes: 0 })
       await part.complete(0)
       console.log(codes.join())`
-      const found = execFileSync('setpriv', [...asNobody, '--import=tsx', '--input-type=module', '-e', source], {
+      const found = execFileSync('setpriv', [...asNobody, TS_IMPORT, '--input-type=module', '-e', source], {
         env: { ...process.env, HOME: '/tmp', TMPDIR: '/tmp' },
         timeout: 30_000,
       })
