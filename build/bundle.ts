@@ -6,6 +6,7 @@
  * demo.ts and owner-process.ts look for what is beside them.
  */
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { isAbsolute, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build, type Metafile, type Plugin } from 'esbuild'
@@ -13,10 +14,18 @@ import { rollup } from 'rollup'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const dist = join(root, 'dist')
+const ENTRIES = [
+  { in: 'src/cli/main.ts', out: 'cli/main' },
+  { in: 'src/cli/demo-agent.ts', out: 'demo-agent' },
+  { in: 'src/jobs/owner-child.ts', out: 'owner-child' },
+]
 /** What a fetch through the daemon loads, and the most of it every short command: in one chunk. */
 const CLIENT_ENTRIES = ['src/cli/run.ts', 'src/cli/fetch.ts']
 
-/** Without its web API, which loads Node's own copy of undici too: more than half of the time that undici took to load. */
+/**
+ * What src/ uses of undici, without its web API, which loads Node's own copy of undici too: more than half of the time that
+ * undici took to load. Whoever uses more of it adds it here.
+ */
 const undiciDispatchers: Plugin = {
   name: 'undici-dispatchers',
   setup({ onResolve, onLoad }) {
@@ -42,14 +51,10 @@ const undiciDispatchers: Plugin = {
 for (const name of await readdir(dist)) {
   if (name === 'cli' || /-[A-Z0-9]{8}\.js$/.test(name)) await rm(join(dist, name), { recursive: true })
 }
-const parts = await mkdtemp(join(dist, '.parts-'))
+const parts = await mkdtemp(join(tmpdir(), 'shorthaul-bundle-'))
 const { metafile } = await build({
   absWorkingDir: root,
-  entryPoints: [
-    { in: 'src/cli/main.ts', out: 'cli/main' },
-    { in: 'src/cli/demo-agent.ts', out: 'demo-agent' },
-    { in: 'src/jobs/owner-child.ts', out: 'owner-child' },
-  ],
+  entryPoints: ENTRIES,
   outdir: parts,
   chunkNames: '[name]-[hash]',
   bundle: true,
@@ -70,8 +75,11 @@ const { metafile } = await build({
     js: "import{createRequire as _createRequire}from'node:module';const require=_createRequire(import.meta.url);",
   },
 })
-await joinClient(metafile)
-await rm(parts, { recursive: true })
+try {
+  await joinClient(metafile)
+} finally {
+  await rm(parts, { recursive: true })
+}
 
 /** esbuild makes a chunk of whatever any two entries have in common: dozens, and a command waits for each. */
 async function joinClient({ outputs }: Metafile): Promise<void> {
@@ -89,7 +97,7 @@ async function joinClient({ outputs }: Metafile): Promise<void> {
   if (client.size < CLIENT_ENTRIES.length) throw new Error(`no ${CLIENT_ENTRIES.join(' and ')} in the bundle`)
   const clientFiles = new Set([...client].map((path) => resolve(root, path)))
   const joined = await rollup({
-    input: ['cli/main', 'demo-agent', 'owner-child'].map((name) => join(parts, `${name}.js`)),
+    input: Object.fromEntries(ENTRIES.map(({ out }) => [out, join(parts, `${out}.js`)])),
     external: (id) => !id.startsWith('.') && !isAbsolute(id),
     treeshake: false, // done
     onLog: (level, { message }) => {
@@ -98,7 +106,7 @@ async function joinClient({ outputs }: Metafile): Promise<void> {
   })
   await joined.write({
     dir: dist,
-    entryFileNames: ({ facadeModuleId }) => (facadeModuleId?.endsWith('/cli/main.js') ? 'cli/[name].js' : '[name].js'),
+    entryFileNames: '[name].js',
     chunkFileNames: '[name].js', // esbuild's have their hash
     manualChunks: (id) => (clientFiles.has(id) ? 'client' : undefined),
     hoistTransitiveImports: false,

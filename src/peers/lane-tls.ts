@@ -6,10 +6,20 @@
  */
 import { constants } from 'node:crypto'
 import type { ServerOptions } from 'node:https'
-import type { ConnectionOptions, TLSSocket } from 'node:tls'
+import type { ConnectionOptions, SecureContextOptions, TLSSocket } from 'node:tls'
 
 /** The hash of an external PSK in TLS 1.3 is SHA-256, so this or ChaCha20; AES is cheaper wherever it is in hardware. */
 const CIPHERS = 'TLS_AES_128_GCM_SHA256'
+
+const BOTH_SIDES = {
+  minVersion: 'TLSv1.3',
+  maxVersion: 'TLSv1.3',
+  ciphers: CIPHERS,
+  // A ticket is a key of its own: it would let its holder in after the offer was revoked.
+  secureOptions: constants.SSL_OP_NO_TICKET,
+  // No trusted roots (NODE_EXTRA_CA_CERTS joins only the default ones); to parse those takes a start 40 ms, too.
+  ca: [],
+} satisfies SecureContextOptions
 
 /** Node hands identities to OpenSSL as C strings: raw bytes would be cut at the first zero byte, so they go as hex. */
 export function identityText(identity: Uint8Array): string {
@@ -19,29 +29,19 @@ export function identityText(identity: Uint8Array): string {
 /** @param findPsk null: unknown identity; the handshake then fails, because there is no certificate to fall back on */
 export function laneServerTls(findPsk: (socket: TLSSocket, identity: string) => Buffer | null): ServerOptions {
   return {
-    minVersion: 'TLSv1.3',
-    maxVersion: 'TLSv1.3',
-    ciphers: CIPHERS,
-    // A ticket is a key of its own: it would let its holder in after the offer was revoked.
-    secureOptions: constants.SSL_OP_NO_TICKET,
+    ...BOTH_SIDES,
     pskCallback: findPsk,
-    // No trusted roots: nobody shows a certificate, and to parse the default ones takes a start 40 ms.
-    ca: [],
   }
 }
 
 export function laneClientTls(offer: { readonly identity: Uint8Array; readonly psk: Uint8Array }): ConnectionOptions {
   const identity = identityText(offer.identity)
   return {
-    minVersion: 'TLSv1.3',
-    maxVersion: 'TLSv1.3',
-    ciphers: CIPHERS,
-    secureOptions: constants.SSL_OP_NO_TICKET,
+    ...BOTH_SIDES,
     pskCallback: () => ({ identity, psk: offer.psk }),
     // Said aloud, or NODE_TLS_REJECT_UNAUTHORIZED=0 in the environment would turn it off.
     rejectUnauthorized: true,
-    // No trusted roots (NODE_EXTRA_CA_CERTS joins only the default ones), and no name is ever right.
-    ca: [],
+    // And no name is ever right.
     checkServerIdentity: () => new Error('The lane accepts no certificate'),
   }
 }

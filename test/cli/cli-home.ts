@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { stringify } from 'yaml'
+import { cleanEnvironment } from '../support/clean-environment.ts'
 
 /** The build, as in test/lab, because that is what users run and starts in a tenth of the time; `npm test` makes it. */
 const COMMAND = [process.env.SHORTHAUL_CLI ?? fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))]
@@ -53,11 +54,8 @@ export class CliHome {
     this.dataDir = join(this.dir, 'data')
     this.configFile = join(this.dir, 'config.yaml')
     for (const name of ['run', 'work']) mkdirSync(join(this.dir, name), { mode: 0o700 })
-    const inherited = Object.entries(process.env).filter(
-      ([name]) => !/^(SHORTHAUL_|XDG_|TAP|NODE_|NETRC$|.*_proxy$)/i.test(name),
-    )
     this.#env = {
-      ...Object.fromEntries(inherited),
+      ...cleanEnvironment(),
       HOME: this.dir,
       XDG_RUNTIME_DIR: join(this.dir, 'run'),
       XDG_CONFIG_HOME: join(this.dir, 'config'),

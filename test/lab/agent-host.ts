@@ -8,6 +8,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { isAbsolute, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { fileURLToPath } from 'node:url'
+import { cleanEnvironment } from '../support/clean-environment.ts'
 import type { Lab } from './lab.ts'
 import type { LabProcess } from './lab-process.ts'
 import { callSocket } from './socket-call.ts'
@@ -116,12 +117,8 @@ export class AgentHost {
     this.configFile = join(this.homeDir, 'config.yaml')
     this.#runDir = join(this.homeDir, 'run')
     this.#daemonEntry = options.daemonEntry ?? [CLI_PATH]
-    // Also what tells Node.js something: to read NODE_EXTRA_CA_CERTS takes each process longer than to start.
-    const inherited = Object.entries(process.env).filter(
-      ([name]) => !/^(SHORTHAUL_|XDG_|TAP|NODE_|.*_proxy$)/i.test(name),
-    )
     this.#env = {
-      ...Object.fromEntries(inherited),
+      ...cleanEnvironment(),
       HOME: this.homeDir,
       XDG_RUNTIME_DIR: '/run/user/0',
       ...options.env,
