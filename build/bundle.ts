@@ -5,7 +5,7 @@
  * Runs after tsc. Chunks stand beside package.json's `dist/`, where version.ts,
  * demo.ts and owner-process.ts look for what is beside them.
  */
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { isAbsolute, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -115,6 +115,8 @@ async function joinClient({ outputs }: Metafile): Promise<void> {
   await joined.close()
 }
 
+// A global install of a checkout links to it, and builds after it has made what it links to executable.
+await chmod(join(dist, 'cli', 'main.js'), 0o755)
 await writeFile(join(dist, 'THIRD-PARTY.txt'), await notices(packagesOf(metafile)))
 
 /** Folders of the packages that are in the bundle. */

@@ -12,7 +12,7 @@ import { stringify } from 'yaml'
 import { cleanEnvironment } from '../support/clean-environment.ts'
 
 /** The build, as in test/lab, because that is what users run and starts in a tenth of the time; `npm test` makes it. */
-const COMMAND = [process.env.SHORTHAUL_CLI ?? fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))]
+export const CLI_PATH = process.env.SHORTHAUL_CLI ?? fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
 /** Only against a test that would hang for ever. */
 const DEADLINE_MS = 180_000
 /** For `t.setTimeout` of the files here: dozens of processes each. */
@@ -83,7 +83,7 @@ export class CliHome {
     options: { readonly env?: NodeJS.ProcessEnv; readonly config?: false; readonly stdin?: string } = {},
   ): Started {
     const config = options.config === false ? [] : ['--config', this.configFile]
-    const child = spawn(process.execPath, [...COMMAND, ...args, ...config], {
+    const child = spawn(process.execPath, [CLI_PATH, ...args, ...config], {
       cwd: this.path(),
       env: { ...this.#env, ...options.env },
       stdio: ['pipe', 'pipe', 'pipe'],

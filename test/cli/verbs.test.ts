@@ -1,11 +1,12 @@
 /** The verbs that look and set up, without a daemon. */
+import { execFileSync } from 'node:child_process'
 import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
 import { startTestOrigin } from '../support/test-origin.ts'
-import { CLI_TEST_TIMEOUT_MS, CliHome, type Json } from './cli-home.ts'
+import { CLI_PATH, CLI_TEST_TIMEOUT_MS, CliHome, type Json } from './cli-home.ts'
 
 t.setTimeout(CLI_TEST_TIMEOUT_MS)
 
@@ -358,4 +359,8 @@ t.test('a verb that is missing or unknown gives 2 with the help', async (t) => {
   const version = await home.run(['--version'])
   t.equal(version.code, 0)
   t.match(version.text, /^\d+\.\d+\.\d+/)
+})
+
+void t.test('the command is executable: an install of a checkout is a link to it', async (t) => {
+  t.match(execFileSync(CLI_PATH, ['--version'], { encoding: 'utf8' }), /^\d+\.\d+\.\d+/)
 })
