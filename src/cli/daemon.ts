@@ -1,5 +1,6 @@
 /** `shorthaul daemon`: the agent of this machine, until SIGTERM or Ctrl-C. */
 import { join } from 'node:path'
+import { setFlagsFromString } from 'node:v8'
 import type { Logger } from 'pino'
 import {
   controlSocketPath,
@@ -22,6 +23,7 @@ import { interruptSignal } from './output.ts'
 const MAX_LEAVE_MS = 8000
 
 export async function daemonVerb(options: GlobalOptions): Promise<void> {
+  staySmall()
   const { config, file } = await loadCliConfig(options)
   const own: ControlSocket = { path: embeddedSocketPath(config), access: 'owner' }
   const shared = controlSocketPath(config, process.env, currentUser())
@@ -84,6 +86,16 @@ export async function daemonVerb(options: GlobalOptions): Promise<void> {
   await agent.close()
   clearTimeout(deadline)
   log.info('stopped')
+}
+
+/**
+ * Has V8 collect earlier: the young generation keeps its first size, 1 MiB (else 16 under load), and the old one may grow by
+ * two fifths between two collections. What is read from an origin is garbage outside of V8's heap at once, and V8 lets
+ * 64 MiB of it gather. Side by side, 1 GiB at 2 Gbit/s and then served: 139 MiB resident at most instead of 187, for
+ * 0.4 CPU-s more (Node.js 20, 2026-11-27).
+ */
+function staySmall(): void {
+  for (const flag of ['--semi-space-growth-factor=1', '--heap-growing-percent=40']) setFlagsFromString(flag)
 }
 
 /** Node would print the error with all that hangs on it, requests and their header fields, past the log and its redaction. */
