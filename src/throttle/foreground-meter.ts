@@ -116,6 +116,23 @@ export class ForegroundMeter {
     return this.view()
   }
 
+  /**
+   * Whether what passed the card since the last sample can all be ours, going by how much of ours waited in the kernel in
+   * the samples that are kept: then the kernel need not be asked again, which is dear. False when that is not known.
+   */
+  explains(now: Omit<TrafficSample, 'queues'>): boolean {
+    const last = this.#samples.at(-1)
+    if (!last?.queues || !continues(last, now)) return false
+    const ratios = { received: this.#states.received.ratio.value, sent: this.#states.sent.ratio.value }
+    const { received, sent, spanMs } = difference(last, { ...now, queues: last.queues }, ratios)
+    const most = (of: 'receiveQueueBytes' | 'sendQueueBytes') =>
+      Math.max(...this.#samples.map(({ queues }) => queues?.[of] ?? 0))
+    return (
+      (received.foregroundBytesPerSec * spanMs) / 1000 <= most('receiveQueueBytes') &&
+      (sent.foregroundBytesPerSec * spanMs) / 1000 <= most('sendQueueBytes')
+    )
+  }
+
   #startOver(isSameLink: boolean): void {
     this.#samples = []
     this.#ownRates = []
@@ -226,7 +243,7 @@ function difference(from: TrafficSample, to: TrafficSample, ratios: Record<'rece
   }
 }
 
-function continues(last: TrafficSample, next: TrafficSample): boolean {
+function continues(last: TrafficSample, next: Omit<TrafficSample, 'queues'>): boolean {
   return (
     next.interfaceName === last.interfaceName &&
     next.atMs - last.atMs <= MAX_GAP_MS &&

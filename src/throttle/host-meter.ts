@@ -6,9 +6,9 @@
  */
 import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
-import { ForegroundMeter, type ForegroundView } from './foreground-meter.ts'
-import { type NicCounters, type NicOptions, openNic } from './nic.ts'
-import type { OwnTraffic } from './own-traffic.ts'
+import { ForegroundMeter, type ForegroundView, type TrafficSample } from './foreground-meter.ts'
+import { type NicCounters, type NicOptions, type NicTotals, openNic } from './nic.ts'
+import type { OwnTotals, OwnTraffic } from './own-traffic.ts'
 import { type QueueTotals, readSocketQueues } from './socket-queues.ts'
 
 export interface HostMeterComponents {
@@ -38,6 +38,14 @@ export interface HostDetails {
 /** Called after each measurement. */
 export type HostListener = (view: ForegroundView, details: HostDetails) => void
 
+export interface ListenOptions {
+  /**
+   * True while it is enough to hear of others that could be there, and once a second of the rest: reading the kernel's
+   * table is most of what measuring costs. Default: never.
+   */
+  readonly isCalm?: () => boolean
+}
+
 const TICK_MS = 200
 /** The kernel's table may take one processor so many times less than the time between two readings: 4 %. */
 const QUEUE_COST_FACTOR = 25
@@ -50,11 +58,12 @@ const BLIND_TICK_MS = 5000
 export class HostMeter {
   readonly #components: HostMeterComponents
   readonly #options: HostMeterOptions
-  readonly #listeners = new Set<HostListener>()
+  readonly #listeners = new Map<HostListener, () => boolean>()
   readonly #meter = new ForegroundMeter()
   #nic: { readonly name: string; readonly counters: NicCounters; readonly linkBytesPerSec: number | null } | null = null
   #queueCostsMs: number[] = []
   #lastWan: { readonly atMs: number; readonly receivedBytes: number; readonly lanBytes: number } | null = null
+  #measuredAtMs = Number.NEGATIVE_INFINITY
   #running: AbortController | null = null
   #loop: Promise<void> = Promise.resolve()
   #isClosed = false
@@ -70,8 +79,8 @@ export class HostMeter {
   }
 
   /** Measures from now on, until what it returns is called, which is idempotent. */
-  listen(listener: HostListener): () => void {
-    this.#listeners.add(listener)
+  listen(listener: HostListener, options: ListenOptions = {}): () => void {
+    this.#listeners.set(listener, options.isCalm ?? (() => false))
     if (!this.#running && !this.#isClosed) {
       const running = new AbortController()
       this.#running = running
@@ -123,6 +132,7 @@ export class HostMeter {
   async #measure(signal: AbortSignal): Promise<number> {
     const nic = await this.#openNic()
     if (nic === null) return BLIND_TICK_MS
+    if (nic.counters.isPrompt && (await this.#isAllOurs(nic))) return TICK_MS
     const { clock, traffic, readQueues = readSocketQueues } = this.#components
     const before = nic.counters.isPrompt ? await nic.counters.read() : null
     const startMs = clock.monotonicMs()
@@ -133,12 +143,7 @@ export class HostMeter {
     if (totals === null) return BLIND_TICK_MS
     const own = traffic.totals() // in the same turn of the event loop: what comes in between is somebody else's
     const view = this.#meter.add({
-      atMs: totals.atMs,
-      interfaceName: nic.name,
-      nicReceivedBytes: totals.receivedBytes,
-      nicSentBytes: totals.sentBytes,
-      ownReceivedBytes: own.wanReceivedBytes + own.lanReceivedBytes,
-      ownSentBytes: own.wanSentBytes + own.lanSentBytes,
+      ...sampleOf(nic.name, totals, own),
       queues,
       ...(before === null
         ? {}
@@ -154,8 +159,18 @@ export class HostMeter {
       linkBytesPerSec: nic.linkBytesPerSec,
       wanReceivedBytesPerSec: this.#wanReceived(totals, own.lanReceivedBytes),
     }
-    for (const listener of [...this.#listeners]) listener(view, details)
+    this.#measuredAtMs = totals.atMs
+    for (const listener of [...this.#listeners.keys()]) listener(view, details)
     return Math.min(MAX_TICK_MS, Math.max(TICK_MS, QUEUE_COST_FACTOR * Math.min(...this.#queueCostsMs, MAX_TICK_MS)))
+  }
+
+  /** A look at the card alone, when all who listen are calm: nothing passed that need be somebody else's. */
+  async #isAllOurs({ name, counters }: { readonly name: string; readonly counters: NicCounters }): Promise<boolean> {
+    const { clock, traffic } = this.#components
+    if (clock.monotonicMs() - this.#measuredAtMs >= MAX_TICK_MS - TICK_MS / 2) return false
+    if (![...this.#listeners.values()].every((isCalm) => isCalm())) return false
+    const totals = await counters.read()
+    return totals !== null && this.#meter.explains(sampleOf(name, totals, traffic.totals()))
   }
 
   #wanReceived({ atMs, receivedBytes }: { atMs: number; receivedBytes: number }, lanBytes: number): number | null {
@@ -183,6 +198,17 @@ export class HostMeter {
       this.#nic = { name, counters, linkBytesPerSec: await counters.linkBytesPerSec() }
     }
     return this.#nic
+  }
+}
+
+function sampleOf(interfaceName: string, nic: NicTotals, own: OwnTotals): Omit<TrafficSample, 'queues'> {
+  return {
+    atMs: nic.atMs,
+    interfaceName,
+    nicReceivedBytes: nic.receivedBytes,
+    nicSentBytes: nic.sentBytes,
+    ownReceivedBytes: own.wanReceivedBytes + own.lanReceivedBytes,
+    ownSentBytes: own.wanSentBytes + own.lanSentBytes,
   }
 }
 

@@ -118,12 +118,19 @@ const HOLD_MS = 1000
 export class AckRoom {
   #rate: number | null = null
   #neededAtMs = Number.NEGATIVE_INFINITY
+  #isNeeded = false
+
+  /** Others receive, or did a moment ago. */
+  get isNeeded(): boolean {
+    return this.#isNeeded
+  }
 
   /** @param demand.isNeeded others receive. @returns null: no limit */
   step(is: QueueSituation, demand: { readonly isNeeded: boolean }): number | null {
     const { nowMs, steps, backlogMs, ownBytesPerSec: own, capacityBytesPerSec: capacity } = is
     if (demand.isNeeded) this.#neededAtMs = nowMs
-    if (nowMs - this.#neededAtMs > HOLD_MS) this.#rate = null
+    this.#isNeeded = nowMs - this.#neededAtMs <= HOLD_MS
+    if (!this.#isNeeded) this.#rate = null
     else if (backlogMs !== null) {
       const isQueued = backlogMs > QUEUED_MS
       if (this.#rate === null) {

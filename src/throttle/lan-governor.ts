@@ -55,8 +55,8 @@ const SEGMENT_DEADLINE_MS = 50_000
 const NEW_SEGMENT_MS = 20_000
 const MIN_UPLOADS = 2
 
-/** 3 s: the pause between two fetches is none. */
-const IDLE_TICKS = 15
+/** The pause between two fetches is none. */
+const IDLE_MS = 3000
 
 interface Lane {
   readonly budget: ByteBudget
@@ -75,7 +75,8 @@ export class LanGovernor {
   readonly #fetch: Lane
   #stopListening: (() => void) | null = null
   #isUsed = false
-  #idleTicks = 0
+  /** At the last measurement that found it used. */
+  #usedAtMs = 0
   #isClosed = false
 
   constructor(components: LanGovernorComponents, options: LanGovernorOptions) {
@@ -137,7 +138,9 @@ export class LanGovernor {
     this.#isUsed = true
     if (this.#stopListening || this.#isClosed) return
     const { host } = this.#components
-    if (host) this.#stopListening = host.listen((view, details) => this.#onMeasured(view, details))
+    this.#usedAtMs = this.#components.clock.monotonicMs()
+    const isCalm = () => this.#serve.law.isCalm && this.#fetch.law.isCalm
+    if (host) this.#stopListening = host.listen((view, details) => this.#onMeasured(view, details), { isCalm })
   }
 
   #onMeasured({ received, sent }: ForegroundView, { linkBytesPerSec, queues }: HostDetails): void {
@@ -163,9 +166,9 @@ export class LanGovernor {
     const { bytesPerSec: paceBytesPerSec } = this.#serve.budget
     const { view: serve } = this.#serve
     this.#log.trace({ serve, fetch: this.#fetch.view, paceBytesPerSec, sent, received, queues, uploads }, 'measured')
-    this.#idleTicks = this.#isUsed ? 0 : this.#idleTicks + 1
+    if (this.#isUsed) this.#usedAtMs = both.nowMs
     this.#isUsed = false
-    if (this.#idleTicks >= IDLE_TICKS) this.#rest()
+    if (both.nowMs - this.#usedAtMs >= IDLE_MS) this.#rest()
   }
 
   #steer(lane: Lane, measured: Measured): void {
@@ -180,7 +183,6 @@ export class LanGovernor {
   }
 
   #rest(): void {
-    this.#idleTicks = 0
     this.#stopListening?.()
     this.#stopListening = null
     for (const lane of [this.#serve, this.#fetch]) {

@@ -132,15 +132,23 @@ export class LanLaw {
   #ownBeforeBytesPerSec = 0
   /** Measurements in a row that saw others. */
   #signs = 0
+  #isQueued = false
   #seenSamples = 0
   #seenAtMs = Number.NEGATIVE_INFINITY
   #cutAtMs = Number.NEGATIVE_INFINITY
   readonly #ackRoom = new AckRoom()
   readonly #backlog = new ShortBacklog()
 
+  /** Nobody else is seen, no queue stands, and nothing is tried: looking less often is enough. */
+  get isCalm(): boolean {
+    const isFree = this.#state === 'free' && this.#signs === 0 && this.#samples > FIRST_SAMPLES
+    return isFree && !this.#isQueued && !this.#backlog.isNeeded && !this.#ackRoom.isNeeded
+  }
+
   step(input: LanInput): LanDecision {
     const { along, against } = input
     const is = this.#situation(input)
+    this.#isQueued = is.backlogMs !== null && is.backlogMs > QUEUED_MS
     const isSeen = input.isBlind ? along.isActive : this.#isSeen(along)
     this.#signs = isSeen ? this.#signs + 1 : 0
     if (isSeen && (this.#rate !== null || this.#isReason(is))) this.#yield(is)

@@ -231,9 +231,12 @@ export class WanGovernor {
       if (lead !== null && lead.key !== this.#self) this.#law.adopt(lead.report.law, nowMs)
     }
     this.#unwatch =
-      this.#c.host?.listen((view, { wanReceivedBytesPerSec }) => {
-        this.#host = { received: view.received, wanReceivedBytesPerSec }
-      }) ?? null
+      this.#c.host?.listen(
+        (view, { wanReceivedBytesPerSec }) => {
+          this.#host = { received: view.received, wanReceivedBytesPerSec }
+        },
+        { isCalm: () => this.#decision === null },
+      ) ?? null
     // The first decision is due now: work that starts must not read at the rate of another hour.
     this.#tick()
     this.#running = this.#run()

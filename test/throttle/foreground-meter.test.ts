@@ -218,3 +218,47 @@ await t.test('what passes while the queues are read is ours as far as all else i
   t.ok(recentForegroundBytesPerSec > 0.95 * recentBytesPerSec, 'who moves nothing has no part in it')
   t.end()
 })
+
+await t.test('what can be ours explains itself; what others move, or nobody knows, does not', async (t) => {
+  const look = (host: Host) => host.meter.explains(host.sample())
+  const host = new Host()
+  t.notOk(look(host), 'nothing was measured')
+  host.run(3000, { ownDown: 100, ownUp: 50 })
+  const unseen = (rates: { down?: number; up?: number; ownDown?: number; ownUp?: number }) => {
+    const bytes = (mbit = 0) => mbit * MBIT * 0.2
+    host.atMs += 200
+    host.ownReceived += bytes(rates.ownDown)
+    host.ownSent += bytes(rates.ownUp)
+    host.nicReceived += bytes((rates.down ?? 0) + (rates.ownDown ?? 0)) * 1.046 + bytes(rates.ownUp) * 0.023
+    host.nicSent += bytes((rates.up ?? 0) + (rates.ownUp ?? 0)) * 1.046 + bytes(rates.ownDown) * 0.023
+  }
+  unseen({ ownDown: 100, ownUp: 50 })
+  t.ok(look(host))
+  unseen({ ownDown: 100, ownUp: 50, down: 5 })
+  t.notOk(look(host), 'others receive')
+
+  host.run(1000, { ownDown: 100 })
+  unseen({ ownDown: 100, up: 5 })
+  t.notOk(look(host), 'others send')
+
+  // 500 kB waited to be read in a measurement of late: so much may be on its way again.
+  host.run(2000, { ownDown: 100 })
+  host.receiveQueue = 500_000
+  host.run(200, { ownDown: 100 })
+  host.receiveQueue = 0
+  host.run(200, { ownDown: 100 })
+  unseen({ ownDown: 100, down: 10 })
+  t.ok(look(host))
+  unseen({ ownDown: 100, down: 20 })
+  t.notOk(look(host))
+
+  host.canSeeQueues = false
+  host.run(200, {})
+  t.notOk(look(host), 'where the kernel cannot be read')
+  host.canSeeQueues = true
+  host.run(200, {})
+  unseen({})
+  t.ok(look(host))
+  host.interfaceName = 'wlan0'
+  t.notOk(look(host), 'another interface')
+})

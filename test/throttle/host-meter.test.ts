@@ -191,3 +191,41 @@ await t.test('what the card counts while the queues are read is not taken for ot
     else t.ok(foregroundBytesPerSec > 2e6, `where the card is read only once, it is: ${foregroundBytesPerSec}`)
   }
 })
+
+await t.test(
+  'while all who listen are calm the kernel is asked once a second, and at once when others could be there',
+  async (t) => {
+    const { clock, nic, state, meter } = setUp({ isPrompt: true })
+    const calm = { first: true, second: true }
+    let heard = 0
+    meter.listen(() => heard++, { isCalm: () => calm.first })
+    const stop = meter.listen(() => {}, { isCalm: () => calm.second })
+    await clock.next()
+    t.equal(state.queueReads, 1, 'the first time nothing is known')
+    for (let step = 0; step < 10; step++) t.equal(await clock.next(), 200, 'the card is looked at as often as before')
+    t.equal(state.queueReads, 3)
+    t.equal(heard, 3)
+
+    nic.receivedBytes += 200_000
+    await clock.next()
+    t.equal(state.queueReads, 4, 'what passed the card is not ours')
+    await clock.next()
+    t.equal(state.queueReads, 4)
+
+    calm.second = false
+    for (let step = 0; step < 3; step++) await clock.next()
+    t.equal(state.queueReads, 7, 'one who is not calm is enough')
+    stop()
+    await clock.next()
+    t.equal(state.queueReads, 7)
+    await meter.close()
+  },
+)
+
+await t.test('where a reading of the card is not of now, the kernel is asked each time', async (t) => {
+  const { clock, state, meter } = setUp({ isPrompt: false })
+  meter.listen(() => {}, { isCalm: () => true })
+  for (let step = 0; step < 5; step++) await clock.next()
+  t.equal(state.queueReads, 6)
+  await meter.close()
+})

@@ -165,3 +165,21 @@ await t.test('whatever is measured, a rate is finite, and not below the floor', 
     }),
   )
 })
+
+await t.test(
+  'it is calm once nobody was seen for a second, and not while others, a queue or a limit are there',
+  async (t) => {
+    const link = new LinkOnPaper(1000)
+    t.notOk(link.law.isCalm, 'nothing is known yet')
+    link.run(1600, { others: 0, demand: 100 * MBIT })
+    t.ok(link.law.isCalm)
+    link.run(200, { others: 50 * MBIT, demand: 100 * MBIT })
+    t.notOk(link.law.isCalm, 'others were seen')
+    link.run(6000, { others: 0, demand: 100 * MBIT })
+    t.ok(link.law.isCalm)
+
+    const slow = new LinkOnPaper(20)
+    slow.run(10_000, { others: 0, demand: GREEDY })
+    t.notOk(slow.law.isCalm, 'its own uploads queue')
+  },
+)
