@@ -36,22 +36,23 @@ export interface SharingOptions {
  * (rightly, for a web cache) knows neither.
  */
 export function judgeSharing(fields: ResponseFields, options: SharingOptions): Sharing {
-  const privateReason = options.privateReason ?? responseReason(fields, options)
+  const cache = policy(fields, options.nowMs)
+  const privateReason = options.privateReason ?? responseReason(fields, cache)
   return {
     visibility: privateReason === null ? 'branch' : 'private',
     privateReason,
     selection: selectionOf(fields, options.user),
-    freshUntilMs: freshUntil(fields, options.nowMs),
+    freshUntilMs: freshUntilOf(cache, options.nowMs),
   }
 }
 
-function responseReason(fields: ResponseFields, options: SharingOptions): string | null {
+function responseReason(fields: ResponseFields, cache: CachePolicy): string | null {
   if (listTokens(fields, 'vary').includes('*')) return 'the origin said Vary: *'
   if (fields['set-cookie'] !== undefined) return 'the origin set a cookie'
   const coding = contentCoding(fields)
   // The bytes are delivered as they come, but they are not the content that the URL names: others asked for identity.
   if (coding !== null) return `the content is encoded (${coding.slice(0, 32)})`
-  if (!policy(fields, options.nowMs).storable()) return `the origin said Cache-Control: ${forbidding(fields)}`
+  if (!cache.storable()) return `the origin said Cache-Control: ${forbidding(fields)}`
   return null
 }
 
@@ -77,7 +78,10 @@ function selectionOf(fields: ResponseFields, user: UserFields): string {
 
 /** Wall clock; `nowMs` when the answer must be revalidated at once. Also used for the redirects on the way. */
 export function freshUntil(fields: ResponseFields, nowMs: number): number {
-  const cache = policy(fields, nowMs)
+  return freshUntilOf(policy(fields, nowMs), nowMs)
+}
+
+function freshUntilOf(cache: CachePolicy, nowMs: number): number {
   // Not timeToLive(): that adds stale-while-revalidate and stale-if-error, and the field is to say "fresh".
   const freshMs = (cache.maxAge() - cache.age()) * 1000
   return Number.isFinite(freshMs) ? nowMs + Math.round(Math.min(Math.max(0, freshMs), MAX_FRESH_MS)) : nowMs
