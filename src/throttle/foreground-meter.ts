@@ -110,7 +110,7 @@ export class ForegroundMeter {
     const [oldest] = this.#samples
     if (oldest && sample.atMs - oldest.atMs >= MIN_SPAN_MS) {
       const recent = this.#samples.findLast(({ atMs }) => sample.atMs - atMs >= RECENT_MS) ?? oldest
-      const ratios = { received: this.#states.received.ratio.value, sent: this.#states.sent.ratio.value }
+      const ratios = this.#ratios()
       this.#judge(difference(oldest, sample, ratios), difference(recent, sample, ratios))
     }
     return this.view()
@@ -123,14 +123,17 @@ export class ForegroundMeter {
   explains(now: Omit<TrafficSample, 'queues'>): boolean {
     const last = this.#samples.at(-1)
     if (!last?.queues || !continues(last, now)) return false
-    const ratios = { received: this.#states.received.ratio.value, sent: this.#states.sent.ratio.value }
-    const { received, sent, spanMs } = difference(last, { ...now, queues: last.queues }, ratios)
+    const { received, sent, spanMs } = difference(last, { ...now, queues: last.queues }, this.#ratios())
     const most = (of: 'receiveQueueBytes' | 'sendQueueBytes') =>
       Math.max(...this.#samples.map(({ queues }) => queues?.[of] ?? 0))
     return (
       (received.foregroundBytesPerSec * spanMs) / 1000 <= most('receiveQueueBytes') &&
       (sent.foregroundBytesPerSec * spanMs) / 1000 <= most('sendQueueBytes')
     )
+  }
+
+  #ratios(): Record<'received' | 'sent', number> {
+    return { received: this.#states.received.ratio.value, sent: this.#states.sent.ratio.value }
   }
 
   #startOver(isSameLink: boolean): void {

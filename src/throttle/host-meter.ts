@@ -50,6 +50,8 @@ const TICK_MS = 200
 /** The kernel's table may take one processor so many times less than the time between two readings: 4 %. */
 const QUEUE_COST_FACTOR = 25
 const MAX_TICK_MS = 1000
+/** While all are calm the table is read at the first tick after so long: once a second. */
+const CALM_MS = MAX_TICK_MS - TICK_MS / 2
 /** Of the last readings the shortest counts: the others waited for a processor. */
 const QUEUE_COSTS = 8
 /** Without counters it is looked again so often: an interface may come. */
@@ -63,7 +65,6 @@ export class HostMeter {
   #nic: { readonly name: string; readonly counters: NicCounters; readonly linkBytesPerSec: number | null } | null = null
   #queueCostsMs: number[] = []
   #lastWan: { readonly atMs: number; readonly receivedBytes: number; readonly lanBytes: number } | null = null
-  #measuredAtMs = Number.NEGATIVE_INFINITY
   #running: AbortController | null = null
   #loop: Promise<void> = Promise.resolve()
   #isClosed = false
@@ -159,7 +160,6 @@ export class HostMeter {
       linkBytesPerSec: nic.linkBytesPerSec,
       wanReceivedBytesPerSec: this.#wanReceived(totals, own.lanReceivedBytes),
     }
-    this.#measuredAtMs = totals.atMs
     for (const listener of [...this.#listeners.keys()]) listener(view, details)
     return Math.min(MAX_TICK_MS, Math.max(TICK_MS, QUEUE_COST_FACTOR * Math.min(...this.#queueCostsMs, MAX_TICK_MS)))
   }
@@ -167,7 +167,7 @@ export class HostMeter {
   /** A look at the card alone, when all who listen are calm: nothing passed that need be somebody else's. */
   async #isAllOurs({ name, counters }: { readonly name: string; readonly counters: NicCounters }): Promise<boolean> {
     const { clock, traffic } = this.#components
-    if (clock.monotonicMs() - this.#measuredAtMs >= MAX_TICK_MS - TICK_MS / 2) return false
+    if (this.#lastWan === null || clock.monotonicMs() - this.#lastWan.atMs >= CALM_MS) return false
     if (![...this.#listeners.values()].every((isCalm) => isCalm())) return false
     const totals = await counters.read()
     return totals !== null && this.#meter.explains(sampleOf(name, totals, traffic.totals()))
