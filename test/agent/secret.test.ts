@@ -4,12 +4,12 @@ import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { SecretWatch } from '../../src/agent/secret.ts'
 import { createSecret, rotateSecret } from '../../src/config/secret.ts'
-import { ManualClock } from '../peers/memory-connection.ts'
+import { VirtualClock } from '../support/virtual-clock.ts'
 
 const log = pino({ level: 'silent' })
 
 async function watched(t: Test) {
-  const clock = new ManualClock()
+  const clock = new VirtualClock()
   const secret = await createSecret(join(t.testdir(), 's'))
   const seen: string[] = []
   let wake = () => {}
@@ -36,7 +36,7 @@ t.test('a replaced secret is noticed within about a minute, without a signal', a
   const { clock, seen, next, rotate } = await watched(t)
   const first = next()
   const made = await rotate()
-  await clock.advance(60_000)
+  await clock.pass(60_000)
   await first
   t.same(seen, [made.secret.toString('base64')])
 })

@@ -3,7 +3,7 @@ import type { DhtRequest } from 'hyperdht'
 import t from 'tap'
 import { guardDht } from '../../src/peers/dht-guard.ts'
 import { HandshakeGate } from '../../src/peers/handshake-gate.ts'
-import { ManualClock } from './memory-connection.ts'
+import { VirtualClock } from '../support/virtual-clock.ts'
 
 t.test('one address gets so many at once, and more with time; others are not concerned', async (t) => {
   const gate = new HandshakeGate(0)
@@ -27,7 +27,7 @@ t.test('addresses that are made up share what all have, and the memory of them i
 function guarded(ownRelay: { host: string; port: number } | null = null) {
   const answered: DhtRequest[] = []
   const dht = { onrequest: (request: DhtRequest) => answered.push(request) > 0 }
-  guardDht(dht as unknown as Parameters<typeof guardDht>[0], { clock: new ManualClock(), ownRelay })
+  guardDht(dht as unknown as Parameters<typeof guardDht>[0], { clock: new VirtualClock(), ownRelay })
   const ask = (request: Partial<DhtRequest>) =>
     dht.onrequest({ command: 0, from: { host: '10.0.0.1', port: 1 }, value: null, ...request })
   return { answered, ask }

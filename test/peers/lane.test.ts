@@ -25,6 +25,7 @@ import { LaneServer, type LaneServerOptions, type ReadForPeer } from '../../src/
 import { isPskSession, laneClientTls, laneServerTls } from '../../src/peers/lane-tls.ts'
 import type { Pace } from '../../src/peers/lane-upload.ts'
 import { TS_IMPORT } from '../support/ts-import.ts'
+import { VirtualClock } from '../support/virtual-clock.ts'
 
 const MIB = 1024 * 1024
 const HOST = '127.0.0.1'
@@ -34,43 +35,12 @@ const bob = '0b'.repeat(32) as AgentKey
 const hash = 'c5'.repeat(32) as SegmentHash
 const absent = 'd6'.repeat(32) as SegmentHash
 
-/** Time that moves only when told, in steps, letting sockets and promises have their turn after each. */
-class HandClock implements Clock {
-  #nowMs = 1000
-  readonly #sleepers = new Set<{ atMs: number; wake: () => void }>()
-
-  nowMs(): number {
-    return this.#nowMs
-  }
-
-  monotonicMs(): number {
-    return this.#nowMs
-  }
-
-  sleep(delayMs: number, options: { signal?: AbortSignal | undefined } = {}): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const sleeper = { atMs: this.#nowMs + delayMs, wake: resolve }
-      this.#sleepers.add(sleeper)
-      options.signal?.addEventListener('abort', () => {
-        this.#sleepers.delete(sleeper)
-        reject(options.signal?.reason)
-      })
-    })
-  }
-
-  get sleeperCount(): number {
-    return this.#sleepers.size
-  }
-
+/** In steps, letting sockets and promises have their turn after each. */
+class HandClock extends VirtualClock {
   async advance(totalMs: number, stepMs = 100): Promise<void> {
     for (let passedMs = 0; passedMs < totalMs; passedMs += stepMs) {
-      this.#nowMs += stepMs
-      for (const sleeper of [...this.#sleepers]) {
-        if (sleeper.atMs > this.#nowMs) continue
-        this.#sleepers.delete(sleeper)
-        sleeper.wake()
-      }
-      await turns(4)
+      await this.pass(stepMs)
+      await turns(3)
     }
   }
 }
@@ -261,7 +231,7 @@ t.test('many fetches at once, of every size, share two connections and mix nothi
   await Promise.all(
     [...segments].map(async ([wanted, bytes]) => {
       const into = new Uint8Array(bytes.byteLength)
-      await client.fetchSegment(endpoint, wanted, { into, signal: never })
+      await client.fetchSegment(endpoint, wanted, { into, signal: new AbortController().signal })
       t.ok(bytes.equals(into), `${bytes.byteLength} bytes`)
     }),
   )

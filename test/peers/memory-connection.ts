@@ -1,8 +1,7 @@
-/** Pairs of swarm connections in memory, and a clock that a test turns by hand. */
+/** Pairs of swarm connections in memory. */
 import { EventEmitter } from 'node:events'
 import crypto, { type KeyPair } from 'hypercore-crypto'
 import type { SwarmConnection } from 'hyperswarm'
-import type { Clock } from '../../src/clock.ts'
 
 export class MemoryConnection extends EventEmitter implements SwarmConnection {
   readonly isInitiator: boolean
@@ -74,43 +73,4 @@ export function connectionPair(
   initiator.other = responder
   responder.other = initiator
   return [initiator, responder]
-}
-
-export class ManualClock implements Clock {
-  #nowMs = 1_000_000
-  readonly #sleepers = new Set<{ readonly atMs: number; readonly wake: () => void }>()
-
-  nowMs(): number {
-    return this.#nowMs
-  }
-
-  monotonicMs(): number {
-    return this.#nowMs
-  }
-
-  sleep(delayMs: number, options: { signal?: AbortSignal | undefined } = {}): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const sleeper = { atMs: this.#nowMs + delayMs, wake: resolve }
-      this.#sleepers.add(sleeper)
-      options.signal?.addEventListener('abort', () => {
-        this.#sleepers.delete(sleeper)
-        reject(options.signal?.reason)
-      })
-    })
-  }
-
-  async advance(ms: number): Promise<void> {
-    this.#nowMs += ms
-    for (const sleeper of [...this.#sleepers]) {
-      if (sleeper.atMs > this.#nowMs) continue
-      this.#sleepers.delete(sleeper)
-      sleeper.wake()
-    }
-    await settled()
-  }
-}
-
-/** Lets everything that is queued happen: memory connections use microtasks only. */
-export function settled(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve))
 }

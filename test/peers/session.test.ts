@@ -11,8 +11,9 @@ import { Reception } from '../../src/peers/reception.ts'
 import { RosterTalk } from '../../src/peers/roster-talk.ts'
 import type { Session } from '../../src/peers/session.ts'
 import { encodeFrame, type HelloMessage } from '../../src/peers/wire.ts'
+import { settled, VirtualClock } from '../support/virtual-clock.ts'
 import { silent } from './branch-fixture.ts'
-import { connectionPair, ManualClock, type MemoryConnection, settled } from './memory-connection.ts'
+import { connectionPair, type MemoryConnection } from './memory-connection.ts'
 
 const PROOF_KEY = crypto.randomBytes(32)
 const PSK = Buffer.alloc(32, 0x5a)
@@ -33,12 +34,17 @@ function hello(overrides: Partial<HelloMessage> = {}): HelloMessage {
 
 /** A reception with a log of what its owner hears. */
 function agent(
-  options: { proofKey?: Buffer; proofKeys?: () => readonly Buffer[]; clock?: ManualClock; roster?: Set<AgentKey> } = {},
+  options: {
+    proofKey?: Buffer
+    proofKeys?: () => readonly Buffer[]
+    clock?: VirtualClock
+    roster?: Set<AgentKey>
+  } = {},
 ) {
   const events: string[] = []
   const sessions: Session[] = []
   const messages: Message[] = []
-  const clock = options.clock ?? new ManualClock()
+  const clock = options.clock ?? new VirtualClock()
   const reception = new Reception(
     { clock, log: silent },
     {
@@ -138,7 +144,7 @@ t.test('whoever does not prove the secret is closed, and gets no hello', async (
     const received = theirs === null ? [] : outlaw(initiator, theirs).received
     initiator.on('error', () => {})
     await settled()
-    await member.clock.advance(5000)
+    await member.clock.pass(5000)
     t.strictSame(member.events, ['not-member'], name)
     t.equal(member.reception.rejected().notMember, 1, name)
     t.equal(initiator.destroyed, true, name)
@@ -265,9 +271,9 @@ t.test('a member that never says hello loses its place', async (t) => {
   member.reception.receive(responder)
   outlaw(initiator, proofOf(initiator))
   await settled()
-  await member.clock.advance(4999)
+  await member.clock.pass(4999)
   t.equal(member.reception.sessionCount, 1)
-  await member.clock.advance(1)
+  await member.clock.pass(1)
   t.equal(member.events.at(-1), 'protocol')
   t.equal(member.reception.sessionCount, 0)
 })
@@ -330,7 +336,7 @@ t.test('strangers cannot take all places', async (t) => {
   const [initiator] = connectionPair()
   member.reception.receive(initiator)
   t.equal(member.reception.sessionCount, 65, 'those that we dialled ourselves are not held against strangers')
-  await member.clock.advance(5000)
+  await member.clock.pass(5000)
   t.equal(member.reception.sessionCount, 0, 'places come back after the deadline')
   t.ok(member.reception.rejected().capacity > 4)
 })
@@ -368,7 +374,7 @@ t.test('one address cannot knock without end, and its knocking costs others noth
   t.equal(letIn, 32)
   t.equal(member.reception.rejected().rate, 2000 - 32)
   t.equal(knock('10.0.0.2'), true, 'another address is not held to account')
-  await member.clock.advance(1000)
+  await member.clock.pass(1000)
   t.strictSame([knock('10.0.0.1'), knock('10.0.0.1'), knock('10.0.0.1')], [true, true, false], 'two more a second')
   for (let i = 0; i < 100; i++) {
     if (!knock('127.0.0.1')) t.fail('a branch on one machine is not limited')

@@ -5,5 +5,5 @@ const hooks = globalThis[Symbol.for('process-on-spawn@*:singletonId')]
 hooks?.listeners.splice(0)
 delete process.env.NODE_OPTIONS
 delete process.env.NODE_EXTRA_CA_CERTS // each process would read them as it starts: a tenth of a second
-const own = process.execArgv.filter((arg) => !arg.includes('/@tapjs/'))
+const own = process.execArgv.filter((arg) => !arg.includes('/@tapjs/') && !arg.includes('teardown-first'))
 process.execArgv.splice(0, process.execArgv.length, ...own)

@@ -1,43 +1,14 @@
 import fc from 'fast-check'
 import t from 'tap'
-import type { Clock } from '../../src/clock.ts'
 import { ByteBudget } from '../../src/throttle/byte-budget.ts'
+import { VirtualClock } from '../support/virtual-clock.ts'
 
 const never = new AbortController().signal
 
-/** Time that passes when told; timers go off on the way. */
-class HandClock implements Clock {
-  atMs = 1000
-  readonly #sleepers = new Set<{ readonly untilMs: number; readonly wake: () => void }>()
-  nowMs(): number {
-    return this.atMs
-  }
-  monotonicMs(): number {
-    return this.atMs
-  }
-  sleep(delayMs: number, options: { signal?: AbortSignal | undefined } = {}): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const sleeper = { untilMs: this.atMs + delayMs, wake: resolve }
-      this.#sleepers.add(sleeper)
-      options.signal?.addEventListener('abort', () => {
-        this.#sleepers.delete(sleeper)
-        reject(options.signal?.reason)
-      })
-    })
-  }
-  get sleeperCount(): number {
-    return this.#sleepers.size
-  }
-  async pass(ms: number, stepMs = 1): Promise<void> {
-    for (let passedMs = 0; passedMs < ms; passedMs += stepMs) {
-      this.atMs += stepMs
-      for (const sleeper of [...this.#sleepers]) {
-        if (sleeper.untilMs > this.atMs) continue
-        this.#sleepers.delete(sleeper)
-        sleeper.wake()
-      }
-      await new Promise((resolve) => setImmediate(resolve))
-    }
+/** In steps, and whoever takes bytes has its turn after each. */
+class HandClock extends VirtualClock {
+  override async pass(ms: number, stepMs = 1): Promise<void> {
+    for (let passedMs = 0; passedMs < ms; passedMs += stepMs) await super.pass(stepMs)
   }
 }
 

@@ -10,7 +10,7 @@ import { readHead } from '../../../src/peers/lane-answer.ts'
 import { LaneResponder, listenForRequests, SEGMENTS_PATH } from '../../../src/peers/lane-responder.ts'
 import { LaneWatch } from '../../../src/peers/lane-watch.ts'
 import { silent } from '../../peers/branch-fixture.ts'
-import { ManualClock } from '../../peers/memory-connection.ts'
+import { VirtualClock } from '../../support/virtual-clock.ts'
 import type { Seeded } from '../kit/seeded.ts'
 import { type FuzzTarget, latin1, must } from '../kit/target.ts'
 
@@ -40,7 +40,7 @@ let opened: { readonly server: Server; readonly admission: LaneAdmission } | nul
 /** One for all inputs: what is left of one input would show in the next. */
 function open(): { readonly server: Server; readonly admission: LaneAdmission } {
   if (opened !== null) return opened
-  const clock = new ManualClock()
+  const clock = new VirtualClock()
   const admission = new LaneAdmission({ clock }, { maxUploads: 4 })
   const watch = new LaneWatch({ clock }, { stallTimeoutMs: 5000 })
   const read = async (hash: string) => (hash === HASH ? SEGMENT : null)

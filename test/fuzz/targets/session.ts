@@ -11,7 +11,8 @@ import { Reception } from '../../../src/peers/reception.ts'
 import { RosterTalk } from '../../../src/peers/roster-talk.ts'
 import { encodeFrame, type HelloMessage } from '../../../src/peers/wire.ts'
 import { silent } from '../../peers/branch-fixture.ts'
-import { connectionPair, ManualClock, MemoryConnection } from '../../peers/memory-connection.ts'
+import { connectionPair, MemoryConnection } from '../../peers/memory-connection.ts'
+import { VirtualClock } from '../../support/virtual-clock.ts'
 import type { Seeded } from '../kit/seeded.ts'
 import { type FuzzTarget, must, type Verdict } from '../kit/target.ts'
 import { MESSAGE_SEEDS } from './wire.ts'
@@ -129,7 +130,7 @@ export const sessionTarget: FuzzTarget = {
   async run(input) {
     const said: string[] = []
     const reception = new Reception(
-      { clock: new ManualClock(), log: silent },
+      { clock: new VirtualClock(), log: silent },
       {
         proofKeys: () => [PROOF_KEY],
         roster: null,
