@@ -1,7 +1,11 @@
-/** Fetches whose target belongs to a process at the other end: one answer of frames each, and the digests they wait for. */
+/**
+ * Fetches whose target belongs to a process at the other end: one answer of frames each, and the digests they wait for.
+ * Where that process is of the agent's own user, the agent takes over its part, and only what it tells goes out as frames.
+ */
 import { randomUUID } from 'node:crypto'
 import type { Logger } from 'pino'
 import { isShorthaulError, ShorthaulError } from '../errors.ts'
+import { PartFile } from '../transfer/part-file.ts'
 import { asShorthaul } from './problem.ts'
 import { RemoteDelivery } from './remote-delivery.ts'
 import type { FetchBody } from './requests.ts'
@@ -23,14 +27,15 @@ export class Fetches {
   /** Answers with frames until the fetch ended, however it did. */
   async answer({ response, signal, agent, asker }: Exchange, body: FetchBody): Promise<void> {
     const id = randomUUID()
-    const { leftOver, isInOrder } = body
+    const { leftOver, isInOrder, part } = body
     const isWhole = (body.request.ranges ?? null) === null
     const delivery = new RemoteDelivery(response, { leftOver, isInOrder, isWhole, signal })
     this.#deliveries.set(id, delivery)
     response.writeHead(200, { 'content-type': FETCH_TYPE })
     try {
       await delivery.send({ frame: 'accepted', id })
-      const result = await agent.fetch(body.request, delivery, {
+      const taken = part !== null && asker.access === 'owner' ? await PartFile.takeOver(part, { leftOver }) : null
+      const result = await agent.fetch(body.request, taken ?? delivery, {
         signal,
         onEvent: (event) => delivery.tell(event),
         isOwner: asker.access === 'owner',

@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { parseId, type SegmentHash } from '../content/ids.ts'
 import { ShorthaulError } from '../errors.ts'
 import { PRIORITIES } from '../throttle/priority.ts'
-import type { TransferRequest } from '../transfer/request.ts'
+import type { PartOffer, TransferRequest } from '../transfer/request.ts'
 import { MAX_FILE_RANGES } from '../transfer/wanted.ts'
 
 export interface FetchBody {
@@ -12,12 +12,15 @@ export interface FetchBody {
   readonly leftOver: readonly (SegmentHash | null)[]
   /** The target is a pipe. */
   readonly isInOrder: boolean
+  /** What an agent of the same user may write itself; null: the client writes. */
+  readonly part: PartOffer | null
 }
 
 const URL_TEXT = z
   .string()
   .min(1)
   .max(16 * 1024)
+const PATH = z.string().min(1).max(4096)
 const RANGE = z.strictObject({ startBytes: z.int().min(0), endBytes: z.int().min(1).nullable() })
 export const FETCH_BODY = z.strictObject({
   request: z.strictObject({
@@ -39,6 +42,10 @@ export const FETCH_BODY = z.strictObject({
   }),
   leftOver: z.array(z.string().nullable()).max(128 * 1024),
   isInOrder: z.boolean(),
+  part: z
+    .strictObject({ target: PATH, path: PATH, file: z.string().max(64) })
+    .nullable()
+    .optional(),
 })
 export const URL_BODY = z.strictObject({ url: URL_TEXT })
 
@@ -48,8 +55,8 @@ export const MEMBER_BODY = z.strictObject({ key: z.string().regex(/^[0-9a-f]{64}
 /** Of the verified content in the client's part. */
 export const DIGEST_BODY = z.strictObject({ sha256: z.string().regex(/^[0-9a-f]{64}$/) })
 
-export function fetchBodyOf({ request, leftOver, isInOrder }: z.output<typeof FETCH_BODY>): FetchBody {
-  return { request, leftOver: leftOver.map((hash) => (hash === null ? null : parseId<SegmentHash>(hash))), isInOrder }
+export function fetchBodyOf({ leftOver, part = null, ...body }: z.output<typeof FETCH_BODY>): FetchBody {
+  return { ...body, part, leftOver: leftOver.map((hash) => (hash === null ? null : parseId<SegmentHash>(hash))) }
 }
 
 /** Each file of a long list can be wrong in its own way, and quotes what was found. */

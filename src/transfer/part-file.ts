@@ -5,6 +5,9 @@
  * target never write into one file, and what a dead process left is told from what a live one writes. When a transfer
  * ends without a target, it is renamed to `.<name>.shorthaul-part`. Either is taken over by the next run.
  *
+ * The part may be handed from one process of a user to another (`offer`, `takeOver`): a command opens it, so that it is as
+ * the user's umask says and an error is told at once, and the daemon writes it, without every byte crossing a socket.
+ *
  * A job's part (`openStaged`) has one name of its own from beginning to end, and gets the target's name only when the job
  * is completed (staged-part.ts).
  *
@@ -20,7 +23,7 @@ import { PositionSet } from '../content/position-set.ts'
 import { SEGMENT_BYTES, segmentBytes, segmentCount } from '../content/segmentation.ts'
 import type { VerifiedBytes } from '../content/verified.ts'
 import { isShorthaulError, localIoError, systemCode } from '../errors.ts'
-import type { Delivery } from './request.ts'
+import type { Delivery, PartOffer } from './request.ts'
 import {
   isOurs,
   mustBeReplaceable,
@@ -52,6 +55,9 @@ export class PartFile implements Delivery {
   #hash: Hash = createHash('sha256')
   #hashedCount = 0
   #hashing: Promise<void> = Promise.resolve()
+  /** Of what was taken over: whoever offered it has read it. */
+  #knownLeftOver: readonly (SegmentHash | null)[] | null = null
+  #readBuffer: Buffer | null = null
   #isClosed = false
   #isEnded = false
 
@@ -69,10 +75,7 @@ export class PartFile implements Delivery {
    */
   static async open(path: string): Promise<PartFile> {
     const target = resolve(path)
-    const directory = dirname(target)
-    const stem = partStem(basename(target))
-    const working = join(directory, `.${stem}.${HOST}-${process.pid}-${++partCount}${PART_SUFFIX}`)
-    const resting = join(directory, `.${stem}${PART_SUFFIX}`)
+    const { directory, stem, working, resting } = newNames(target)
     livePaths.add(working)
     try {
       await mustBeReplaceable(target)
@@ -96,7 +99,45 @@ export class PartFile implements Delivery {
     return new PartFile(target, { working: staged, resting: staged, whole: staged }, handle)
   }
 
+  /**
+   * Takes the part that another process of this user offers: from then on it is ours, by its name too, and the other must
+   * not write it any more. When that process dies, nobody takes the part from us.
+   * @param options.leftOver what the other found in it
+   * @returns null when it cannot be had, and everything is as it was: we see other files than that process does, or may not
+   *   write where it may, or are another user
+   */
+  static async takeOver(
+    offer: PartOffer,
+    { leftOver }: { readonly leftOver: readonly (SegmentHash | null)[] },
+  ): Promise<PartFile | null> {
+    const { target, path } = offer
+    const { directory, stem, working, resting } = newNames(target)
+    const isPart = basename(path).startsWith(`.${stem}.`) && path.endsWith(PART_SUFFIX)
+    if (resolve(target) !== target || dirname(path) !== directory || !isPart) return null
+    livePaths.add(working)
+    let handle: FileHandle | null = null
+    try {
+      handle = await openPart(path, 0)
+      if (isOurs(await handle.stat()) && (await fileOf(handle)) === offer.file) {
+        await rename(path, working)
+        const part = new PartFile(target, { working, resting, whole: target }, handle)
+        part.#knownLeftOver = leftOver
+        return part
+      }
+    } catch (error) {
+      if (systemCode(error) === undefined) throw error
+    }
+    livePaths.delete(working)
+    await handle?.close()
+    return null
+  }
+
+  async offer(): Promise<PartOffer> {
+    return { target: this.target, path: this.localPath, file: await this.#io('read', () => fileOf(this.#handle)) }
+  }
+
   async leftOver(): Promise<readonly (SegmentHash | null)[]> {
+    if (this.#knownLeftOver !== null) return this.#knownLeftOver
     const { size } = await this.#io('read', () => this.#handle.stat())
     if (size === 0) return []
     const { hashSegment } = await loadHashing()
@@ -135,6 +176,7 @@ export class PartFile implements Delivery {
 
   async restart(): Promise<void> {
     await this.#hashing
+    this.#knownLeftOver = null
     await this.#io('write', () => this.#handle.truncate(0))
     this.#hash = createHash('sha256')
     this.#hashedCount = 0
@@ -202,8 +244,10 @@ export class PartFile implements Delivery {
           this.#hash.update(fresh.bytes)
         } else {
           const { start, end } = segmentBytes(index, this.#lengthBytes)
-          const buffer = Buffer.allocUnsafe(end - start)
-          const { bytesRead } = await this.#io('read', () => this.#handle.read(buffer, 0, buffer.byteLength, start))
+          // The same for all: a fresh MiB for each is what makes V8 collect.
+          this.#readBuffer ??= Buffer.allocUnsafeSlow(SEGMENT_BYTES)
+          const buffer = this.#readBuffer
+          const { bytesRead } = await this.#io('read', () => this.#handle.read(buffer, 0, end - start, start))
           this.#hash.update(buffer.subarray(0, bytesRead))
         }
         this.#hashedCount = index + 1
@@ -223,6 +267,20 @@ let hashing: Promise<typeof import('../content/digest.ts')> | null = null
 export function loadHashing(): Promise<typeof import('../content/digest.ts')> {
   hashing ??= import('../content/digest.ts')
   return hashing
+}
+
+/** Of a part that this process will write. */
+function newNames(target: string): { directory: string; stem: string; working: string; resting: string } {
+  const directory = dirname(target)
+  const stem = partStem(basename(target))
+  const working = join(directory, `.${stem}.${HOST}-${process.pid}-${++partCount}${PART_SUFFIX}`)
+  return { directory, stem, working, resting: join(directory, `.${stem}${PART_SUFFIX}`) }
+}
+
+/** Tells a file from all others of this machine. */
+async function fileOf(handle: FileHandle): Promise<string> {
+  const { dev, ino } = await handle.stat({ bigint: true }) // numbers are too short for some file systems
+  return `${dev}:${ino}`
 }
 
 /** Takes over what an earlier run left, by renaming it: of two that try, one wins. Others of dead processes are removed. */

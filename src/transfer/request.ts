@@ -92,6 +92,16 @@ export interface TransferResult {
   readonly durationMs: number
 }
 
+/** A part that another process of the same user may write in the place of the one that opened it. */
+export interface PartOffer {
+  /** Absolute. */
+  readonly target: string
+  /** Of the part, in the directory of the target. */
+  readonly path: string
+  /** Tells whether another process finds the same file at `path`: device and inode. */
+  readonly file: string
+}
+
 /**
  * Where verified bytes go. Implementations: PartFile (a file), PipeDelivery (a stream, in order), RemoteDelivery (the
  * other end of the control socket). The transfer calls begin, then write in any order within the window, then digest,
@@ -120,4 +130,6 @@ export interface Delivery {
   abandon(): Promise<void>
   /** The file that holds the bytes while the transfer runs, when this process can read it; else null. */
   readonly localPath: string | null
+  /** What another process needs to go on in our place; whoever takes it has it (PartFile.takeOver). Absent: nobody can. */
+  offer?(): Promise<PartOffer>
 }

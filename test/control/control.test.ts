@@ -1,11 +1,11 @@
 /** Server and client of the control API over real sockets, with an agent that does what each test says. */
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { chmodSync, mkdtempSync, rmSync, statSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { request as httpRequest } from 'node:http'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { json } from 'node:stream/consumers'
+import { dirname, join } from 'node:path'
+import { buffer, json } from 'node:stream/consumers'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { verifySegment } from '../../src/content/verify.ts'
@@ -13,7 +13,9 @@ import { ControlClient } from '../../src/control/client.ts'
 import { type ControlledAgent, ControlServer, type ControlSocket } from '../../src/control/server.ts'
 import { distrustOf } from '../../src/control/socket-trust.ts'
 import { ShorthaulError } from '../../src/errors.ts'
+import { PartFile } from '../../src/transfer/part-file.ts'
 import type { Delivery, TransferEvent, TransferRequest, TransferResult } from '../../src/transfer/request.ts'
+import { AGENT_VERSION } from '../../src/version.ts'
 
 const log = pino({ level: 'silent' })
 const RESULT: TransferResult = {
@@ -60,7 +62,8 @@ class FakeAgent implements ControlledAgent {
     admit: (key: string, name: string) => void this.changed.push(`${key} ${name}`),
     revoke: (who: string) => ({ kind: 'member', name: who, key: '' }),
   }
-  status = async () => ({ dataDir: '/data' })
+  version = '0.0.0'
+  status = async () => ({ dataDir: '/data', version: this.version })
   diagnoseNetwork = () => null
   refreshNetwork = () => {}
   quarantine = () => []
@@ -113,9 +116,10 @@ function socketDir(t: Test): string {
   return dir
 }
 
-async function open(t: Test, access: ControlSocket['access']) {
+async function open(t: Test, access: ControlSocket['access'], version = '0.0.0') {
   const path = join(socketDir(t), 'c.sock')
   const agent = new FakeAgent()
+  agent.version = version
   const server = await ControlServer.open({ agent, log }, [{ path, access }])
   t.teardown(() => server.close())
   const client = await ControlClient.connect(path)
@@ -125,10 +129,19 @@ async function open(t: Test, access: ControlSocket['access']) {
 }
 
 /** What a client of another make may send. */
-async function rawPost(socketPath: string, path: string, body: string): Promise<{ status: number; code: unknown }> {
+async function rawPost(
+  socketPath: string,
+  path: string,
+  body: string,
+  { isJson = true } = {},
+): Promise<{ status: number; code: unknown }> {
   const request = httpRequest({ socketPath, path, method: 'POST', agent: false })
   request.end(body)
   const [response] = await once(request, 'response')
+  if (!isJson) {
+    await buffer(response)
+    return { status: response.statusCode, code: null }
+  }
   return { status: response.statusCode, code: Object(await json(response)).code }
 }
 
@@ -192,6 +205,48 @@ t.test('a fetch plays at the client: bytes, events, digest and result', async (t
   t.equal(answered, SHA256, "the client's digest reaches the agent")
   t.same(events, [{ event: 'note', note: 'no-head', message: 'said' }])
   t.ok(target.isAbandoned, 'the delivery is ended')
+})
+
+t.test(
+  'an agent of the same user writes the part itself; for others, and for an older client, bytes come',
+  async (t) => {
+    const target = join(t.testdir(), 'file')
+    const fetchVia = async (access: ControlSocket['access'], version: string) => {
+      const { client, agent } = await open(t, access, version)
+      let isWriter = false
+      agent.onFetch = async (_request, delivery) => {
+        isWriter = delivery.localPath !== null
+        await delivery.begin({ resource: null, lengthBytes: 5 })
+        await delivery.write(0, verifySegment(Buffer.from('hello'), null))
+        await delivery.complete(5)
+        await delivery.abandon()
+        return RESULT
+      }
+      t.same(await client.fetch(requestFor('http://o/'), await PartFile.open(target)), RESULT)
+      t.equal(readFileSync(target, 'utf8'), 'hello')
+      t.same(readdirSync(dirname(target)), ['file'])
+      rmSync(target)
+      return isWriter
+    }
+    t.equal(await fetchVia('owner', AGENT_VERSION), true)
+    t.equal(await fetchVia('owner', '0.0.0'), false)
+    t.equal(await fetchVia('public', AGENT_VERSION), false)
+  },
+)
+
+t.test('what somebody else than the owner offers is not touched', async (t) => {
+  const { path, agent } = await open(t, 'public')
+  const part = await PartFile.open(join(t.testdir(), 'file'))
+  let isWriter = true
+  agent.onFetch = async (_request, delivery) => {
+    isWriter = delivery.localPath !== null
+    return RESULT
+  }
+  const body = { request: requestFor('http://o/'), leftOver: [], isInOrder: false, part: await part.offer() }
+  t.match(await rawPost(path, '/v1/fetch', JSON.stringify(body), { isJson: false }), { status: 200 })
+  t.equal(isWriter, false)
+  t.ok(existsSync(part.localPath))
+  await part.abandon()
 })
 
 t.test('ranges of one segment have their digest from the client, and are bounded', async (t) => {

@@ -62,6 +62,11 @@ function isUntouched(victim: string): boolean {
   return readFileSync(victim).equals(Buffer.from('precious'))
 }
 
+function fileOf(path: string): string {
+  const { dev, ino } = statSync(path, { bigint: true })
+  return `${dev}:${ino}`
+}
+
 async function startChild(t: Test, args: readonly string[]): Promise<{ child: ChildProcess; partPath: string }> {
   const program = join(import.meta.dirname, 'part-child.ts')
   const child = spawn(process.execPath, [TS_IMPORT, program, ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
@@ -303,6 +308,81 @@ void t.test('what somebody planted where the part goes', async (t) => {
     await finish(part)
     t.equal(statSync(target).uid, 0)
     t.ok(existsSync(resting))
+  })
+})
+
+void t.test('a part that one process opens and another writes', async (t) => {
+  await t.test('is of the other one by its name, and becomes the target', async (t) => {
+    const { dir, target, resting } = place(t)
+    writeFileSync(resting, partSegment(0))
+    const { child, partPath } = await startChild(t, [target, '1', 'hang'])
+    const found = { target, path: partPath, file: fileOf(partPath) }
+    const taken = await PartFile.takeOver(found, { leftOver: [segment(0).hash] })
+    if (taken === null) throw new Error('not taken')
+    t.same(readdirSync(dir), [basename(taken.localPath)])
+    t.same(await taken.leftOver(), [segment(0).hash], 'as the other found it')
+    await kill(child)
+    const other = await opened(target)
+    t.same(await other.leftOver(), [], 'who comes later does not take it from us')
+    await other.abandon()
+    await taken.begin({ lengthBytes: LENGTH })
+    await taken.keep(0)
+    await fill(taken, [2, 1])
+    t.equal(await taken.digest(LENGTH), createHash('sha256').update(CONTENT).digest('hex'))
+    await taken.complete(LENGTH)
+    t.ok(isContent(target))
+    t.same(readdirSync(dir), ['file.bin'])
+  })
+
+  await t.test('can be resumed when the other gives up, and the first says nothing more about it', async (t) => {
+    const { dir, target, resting } = place(t)
+    const first = await PartFile.open(target)
+    const taken = await PartFile.takeOver(await first.offer(), { leftOver: [] })
+    await taken?.begin({ lengthBytes: LENGTH })
+    await taken?.write(0, segment(0))
+    await taken?.abandon()
+    await first.abandon()
+    t.same(readdirSync(dir), [basename(resting)])
+    const next = await PartFile.open(target)
+    t.same(await next.leftOver(), [segment(0).hash])
+    await next.abandon()
+  })
+
+  await t.test('is left alone when it is another file, another place, or none of ours', async (t) => {
+    const { dir, target } = place(t)
+    const part = await opened(target)
+    const offer = await part.offer()
+    const mine = join(dir, 'precious')
+    const linked = join(dir, '.file.bin.linked.shorthaul-part')
+    const named = join(dir, '.file.bin.named.shorthaul-part')
+    for (const path of [mine, named]) writeFileSync(path, 'precious')
+    symlinkSync(mine, linked)
+    const elsewhere = join(dir, 'elsewhere')
+    mkdirSync(elsewhere)
+    for (const wrong of [
+      { ...offer, file: `${offer.file}0` },
+      { ...offer, path: join(dir, '.file.bin.gone.shorthaul-part') },
+      { ...offer, target: join(elsewhere, 'file.bin') },
+      { ...offer, target: 'file.bin', path: '.file.bin.shorthaul-part' },
+      { ...offer, path: mine, file: fileOf(mine) },
+      { ...offer, path: linked, file: fileOf(mine) },
+    ]) {
+      t.equal(await PartFile.takeOver(wrong, { leftOver: [] }), null, JSON.stringify(wrong))
+    }
+    linkSync(named, join(dir, 'second-name'))
+    t.equal(await PartFile.takeOver({ ...offer, path: named, file: fileOf(named) }, { leftOver: [] }), null)
+    t.ok(isUntouched(mine))
+    await finish(part)
+    t.ok(isContent(target))
+  })
+
+  await t.test('is not taken from another user', { skip: !IS_ROOT && 'needs root' }, async (t) => {
+    const { target } = place(t)
+    const part = await opened(target)
+    execFileSync('chown', ['65534', part.localPath])
+    t.equal(await PartFile.takeOver(await part.offer(), { leftOver: [] }), null)
+    t.ok(existsSync(part.localPath))
+    await part.abandon()
   })
 })
 
