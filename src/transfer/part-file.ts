@@ -39,6 +39,8 @@ const HOST =
   hostname()
     .replace(/[^A-Za-z0-9]/g, '')
     .slice(0, 64) || 'host'
+/** So much is written before the disk is made to take it: few enough flushes for a slow disk, little left at the end. */
+const FLUSH_BYTES = 16 * 1024 * 1024
 let partCount = 0
 /** Parts that this process writes now: any other with its number was left by an earlier process that had it. */
 const livePaths = new Set<string>()
@@ -58,6 +60,9 @@ export class PartFile implements Delivery {
   /** Of what was taken over: whoever offered it has read it. */
   #knownLeftOver: readonly (SegmentHash | null)[] | null = null
   #readBuffer: Buffer | null = null
+  #unflushedBytes = 0
+  #flushing: Promise<unknown> | null = null
+  #flushFailure: unknown = null
   #isClosed = false
   #isEnded = false
 
@@ -164,6 +169,7 @@ export class PartFile implements Delivery {
   async write(index: number, segment: VerifiedBytes): Promise<void> {
     const { bytes } = segment
     await writeAt(this.#handle, bytes, { offset: index * SEGMENT_BYTES, target: this.target })
+    this.#flushNowAndThen(bytes.byteLength)
     this.#written?.add(index)
     await this.#hashPrefix({ index, bytes })
   }
@@ -193,6 +199,8 @@ export class PartFile implements Delivery {
   async complete(lengthBytes: number): Promise<void> {
     try {
       await this.#handle.truncate(lengthBytes) // a longer part of an older generation
+      await this.#flushing
+      if (this.#flushFailure !== null) throw this.#flushFailure
       await this.#handle.sync()
       await this.#close()
       if (this.localPath !== this.#wholePath) await rename(this.localPath, this.#wholePath)
@@ -222,8 +230,21 @@ export class PartFile implements Delivery {
     if (this.#isClosed) return
     this.#isClosed = true
     await this.#hashing.catch(() => {})
+    await this.#flushing
     await this.#handle.close()
     livePaths.delete(this.localPath)
+  }
+
+  /** While the rest is on its way, so that little is left to wait for when all of it is here. One at a time. */
+  #flushNowAndThen(bytes: number): void {
+    this.#unflushedBytes += bytes
+    if (this.#unflushedBytes < FLUSH_BYTES || this.#flushing !== null) return
+    this.#unflushedBytes = 0
+    this.#flushing = this.#handle
+      .datasync()
+      // The system tells of a failure once: `complete` would not hear of it.
+      .catch((error: unknown) => (this.#flushFailure ??= error))
+      .finally(() => (this.#flushing = null))
   }
 
   /** A disk that fails is an error with a code, wherever it does. */

@@ -9,10 +9,12 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
+import { type FileHandle, open } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -444,6 +446,29 @@ void t.test('targets', async (t) => {
     await t.rejects(part.complete(LENGTH), { code: 'SHORTHAUL_TARGET_UNWRITABLE' })
     await part.abandon()
     t.ok(isContent(resting))
+  })
+
+  await t.test('what the disk did not take, it has said before the end: there is no target', async (t) => {
+    const { dir, target, resting } = place(t)
+    const probe = await open(join(dir, 'probe'), 'w')
+    const { datasync } = Object.getPrototypeOf(probe) as FileHandle
+    await probe.close()
+    rmSync(join(dir, 'probe'))
+    let flushes = 0
+    t.intercept(Object.getPrototypeOf(probe), 'datasync', {
+      value: async function (this: FileHandle) {
+        flushes++
+        await datasync.call(this)
+        throw Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' })
+      },
+    })
+    const part = await PartFile.open(target)
+    await part.begin({ lengthBytes: 40 * SEGMENT_BYTES })
+    for (let index = 0; index < 40; index++) await part.write(index, verifySegment(partSegment(index), null))
+    await t.rejects(part.complete(40 * SEGMENT_BYTES), { code: 'SHORTHAUL_DISK_FULL' })
+    t.ok(flushes >= 1 && flushes <= 2, 'few')
+    await part.abandon()
+    t.same(readdirSync(dir), [basename(resting)])
   })
 
   const canDropRoot = IS_ROOT && existsSync('/usr/bin/setpriv')
