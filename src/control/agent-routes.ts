@@ -24,7 +24,10 @@ export function agentRoutes(
       who: 'anyone',
       summary: 'What the agent is doing, and what the asker may do',
       answer: { status: 200, description: 'The status.', schema: null },
-      handle: async ({ agent, asker }) => ({ body: { access: asker.access, ...Object(await agent.status()) } }),
+      handle: async ({ agent, asker }) => {
+        const { access } = asker
+        return { body: { access, borrowsParts: access === 'owner', ...Object(await agent.status()) } }
+      },
     }),
     route({
       method: 'POST',

@@ -11,7 +11,6 @@ import { handedOver } from '../content/verified.ts'
 import { abortError, ERROR_TABLE, type ErrorCode, isShorthaulError, ShorthaulError } from '../errors.ts'
 import type { JobsApi } from '../jobs/jobs-api.ts'
 import type { Delivery, TransferEvent, TransferRequest, TransferResult } from '../transfer/request.ts'
-import { AGENT_VERSION } from '../version.ts'
 import { decodeFrames } from './frames.ts'
 import { JobClient } from './job-client.ts'
 import { openSession } from './session-client.ts'
@@ -46,8 +45,8 @@ export class ControlClient {
   readonly #connections = new Agent(CONNECTIONS)
   #access: 'owner' | 'public' = 'owner'
   #dataDir: string | null = null
-  /** The agent may write in our place. */
-  #takesParts = false
+  /** The agent may write into a part of ours. */
+  #borrowsParts = false
   #isClosed = false
   /** Says who we are where the socket does not: begun when it is first needed. */
   #session: Promise<string> | null = null
@@ -65,11 +64,11 @@ export class ControlClient {
   static async connect(socketPath: string): Promise<ControlClient | null> {
     const client = new ControlClient(socketPath)
     try {
-      const { access, dataDir, version } = Object(await client.get('/v1/status')) as Record<string, unknown>
+      const { access, dataDir, borrowsParts } = Object(await client.get('/v1/status')) as Record<string, unknown>
       if (access === 'public') client.#access = access
       if (typeof dataDir === 'string') client.#dataDir = dataDir
       // One that runs since before an upgrade may not know what that is, and refuses what it does not know.
-      client.#takesParts = client.#access === 'owner' && version === AGENT_VERSION
+      client.#borrowsParts = borrowsParts === true
       return client
     } catch (error) {
       await client.close()
@@ -113,7 +112,7 @@ export class ControlClient {
     try {
       const leftOver = await delivery.leftOver()
       const isInOrder = delivery.windowEnd() !== Number.POSITIVE_INFINITY
-      const part = this.#takesParts ? await delivery.offer?.() : undefined
+      const part = this.#borrowsParts ? await delivery.offer?.() : undefined
       const body = { request, leftOver: leftOver.length > MAX_LEFT_OVER ? [] : leftOver, isInOrder, part }
       response = await this.#call({ method: 'POST', path: '/v1/fetch', body, timeoutMs: ANSWER_TIMEOUT_MS, signal })
       if (response.statusCode !== 200) throw errorOf(await json(response))

@@ -1,11 +1,11 @@
 /**
  * Fetches whose target belongs to a process at the other end: one answer of frames each, and the digests they wait for.
- * Where that process is of the agent's own user, the agent takes over its part, and only what it tells goes out as frames.
+ * A process of the agent's own user lends its part, and the agent writes into it.
  */
 import { randomUUID } from 'node:crypto'
 import type { Logger } from 'pino'
 import { isShorthaulError, ShorthaulError } from '../errors.ts'
-import { PartFile } from '../transfer/part-file.ts'
+import { Loans } from './loans.ts'
 import { asShorthaul } from './problem.ts'
 import { RemoteDelivery } from './remote-delivery.ts'
 import type { FetchBody } from './requests.ts'
@@ -17,6 +17,7 @@ export class Fetches {
   readonly #log: Logger
   readonly #stop: AbortSignal
   readonly #deliveries = new Map<string, RemoteDelivery>()
+  readonly #loans = new Loans()
 
   /** @param stop aborted when the server closes */
   constructor({ log, stop }: { readonly log: Logger; readonly stop: AbortSignal }) {
@@ -27,15 +28,18 @@ export class Fetches {
   /** Answers with frames until the fetch ended, however it did. */
   async answer({ response, signal, agent, asker }: Exchange, body: FetchBody): Promise<void> {
     const id = randomUUID()
-    const { leftOver, isInOrder, part } = body
+    const { isInOrder } = body
     const isWhole = (body.request.ranges ?? null) === null
-    const delivery = new RemoteDelivery(response, { leftOver, isInOrder, isWhole, signal })
+    const isLendable = asker.access === 'owner' && isWhole && !isInOrder
+    const loan = await this.#loans.borrow(isLendable ? body.part : null)
+    if (isLendable && body.part !== null && loan.part === null) this.#log.debug('part not to be had: the client writes')
+    const leftOver = loan.isFresh ? body.leftOver : []
+    const delivery = new RemoteDelivery(response, { leftOver, isInOrder, isWhole, part: loan.part, signal })
     this.#deliveries.set(id, delivery)
     response.writeHead(200, { 'content-type': FETCH_TYPE })
     try {
       await delivery.send({ frame: 'accepted', id })
-      const taken = part !== null && asker.access === 'owner' ? await PartFile.takeOver(part, { leftOver }) : null
-      const result = await agent.fetch(body.request, taken ?? delivery, {
+      const result = await agent.fetch(body.request, delivery, {
         signal,
         onEvent: (event) => delivery.tell(event),
         isOwner: asker.access === 'owner',
@@ -52,6 +56,7 @@ export class Fetches {
     } finally {
       this.#deliveries.delete(id)
       response.end()
+      await loan.end().catch((err: unknown) => this.#log.warn({ err }, 'lent part not closed'))
     }
   }
 

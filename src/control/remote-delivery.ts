@@ -1,12 +1,14 @@
 /**
  * A delivery whose target belongs to the process at the other end of the control socket: verified segments go out as
- * frames, and that process writes them as its own user.
+ * frames, and that process writes them as its own user; or they are written here, into a part that it lends, and it hears
+ * which are there.
  */
 import { createHash } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
 import type { ResourceId, SegmentHash } from '../content/ids.ts'
 import type { VerifiedBytes } from '../content/verified.ts'
 import { abortError } from '../errors.ts'
+import type { LentPart } from '../transfer/lent-part.ts'
 import { PIPE_WINDOW_SEGMENTS } from '../transfer/pipe-delivery.ts'
 import type { Delivery, TransferEvent, TransferProgress } from '../transfer/request.ts'
 import { type ControlFrame, encodeFrame, encodeSegmentHead } from './frames.ts'
@@ -17,6 +19,8 @@ export interface RemoteDeliveryOptions {
   readonly isInOrder: boolean
   /** The target is the content, and not ranges of it. */
   readonly isWhole: boolean
+  /** Null: the client writes. The caller's to close. */
+  readonly part: Pick<LentPart, 'write'> | null
   /** Aborted when the client is gone. */
   readonly signal: AbortSignal
 }
@@ -26,6 +30,7 @@ export class RemoteDelivery implements Delivery {
   readonly #response: ServerResponse
   readonly #options: RemoteDeliveryOptions
   readonly #sent = new Set<number>()
+  #part: RemoteDeliveryOptions['part']
   #next = 0
   #listener: () => void = () => {}
   #digest: ((sha256: string) => void) | null = null
@@ -40,6 +45,7 @@ export class RemoteDelivery implements Delivery {
   constructor(response: ServerResponse, options: RemoteDeliveryOptions) {
     this.#response = response
     this.#options = options
+    this.#part = options.part
   }
 
   async leftOver(): Promise<readonly (SegmentHash | null)[]> {
@@ -60,6 +66,11 @@ export class RemoteDelivery implements Delivery {
     if (this.#options.isWhole && index === 0 && bytes.byteLength === this.#lengthBytes) {
       this.#wholeSha256 = createHash('sha256').update(bytes).digest('hex')
     }
+    if (this.#part !== null) {
+      await this.#part.write(index, segment)
+      await this.keep(index)
+      return
+    }
     await this.#queue(() => [encodeSegmentHead(index, bytes.byteLength), bytes])
     if (!this.#options.isInOrder) return
     this.#sent.add(index)
@@ -79,6 +90,8 @@ export class RemoteDelivery implements Delivery {
     this.#next = 0
     this.#sent.clear()
     this.#wholeSha256 = null
+    // The client empties the part when it comes to this frame, perhaps after we wrote the next segment: from now on it writes.
+    this.#part = null
     await this.send({ frame: 'restart' })
   }
 

@@ -12,7 +12,7 @@ export interface FetchBody {
   readonly leftOver: readonly (SegmentHash | null)[]
   /** The target is a pipe. */
   readonly isInOrder: boolean
-  /** What an agent of the same user may write itself; null: the client writes. */
+  /** What an agent of the same user may write into; null: the client writes. */
   readonly part: PartOffer | null
 }
 

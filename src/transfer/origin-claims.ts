@@ -191,9 +191,10 @@ export class OriginClaims {
       this.#positions.land(index, isDelivered)
     }
     take(claim.start)
+    const { start, end } = claim
     try {
       await this.#fetcher.fetch(
-        { start: claim.start, end: claim.end },
+        { start, end },
         {
           stream,
           lengthBytes: draft.lengthBytes,
@@ -202,7 +203,9 @@ export class OriginClaims {
           onBytes: (bytes) => crowd.progressed(claim, bytes, this.#clock.monotonicMs()),
           onPosition: (next) => {
             crowd.advance(claim, next)
-            if (next >= claim.end) this.#isRead(claim, running)
+            // Of one that was made shorter the rest is on its way, and its connection not free yet.
+            if (next >= end) this.#isRead(claim, running)
+            else running.isRead = next >= claim.end
           },
           onSegment: async (index, bytes) => {
             settle(index, await this.#positions.commit(index, bytes))

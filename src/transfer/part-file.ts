@@ -5,8 +5,8 @@
  * target never write into one file, and what a dead process left is told from what a live one writes. When a transfer
  * ends without a target, it is renamed to `.<name>.shorthaul-part`. Either is taken over by the next run.
  *
- * The part may be handed from one process of a user to another (`offer`, `takeOver`): a command opens it, so that it is as
- * the user's umask says and an error is told at once, and the daemon writes it, without every byte crossing a socket.
+ * It may be lent to another process of the user (`offer`, lent-part.ts), which writes segments and says which are there
+ * (`keep`); all else stays with this one: names, durability, digest, and the end.
  *
  * A job's part (`openStaged`) has one name of its own from beginning to end, and gets the target's name only when the job
  * is completed (staged-part.ts).
@@ -25,6 +25,7 @@ import type { VerifiedBytes } from '../content/verified.ts'
 import { isShorthaulError, localIoError, systemCode } from '../errors.ts'
 import type { Delivery, PartOffer } from './request.ts'
 import {
+  fileOf,
   isOurs,
   mustBeReplaceable,
   openPart,
@@ -41,6 +42,8 @@ const HOST =
     .slice(0, 64) || 'host'
 /** So much is written before the disk is made to take it: few enough flushes for a slow disk, little left at the end. */
 const FLUSH_BYTES = 16 * 1024 * 1024
+/** One part at a time: on a slow disk several would take every thread that this process reads and writes with. */
+let isFlushing = false
 let partCount = 0
 /** Parts that this process writes now: any other with its number was left by an earlier process that had it. */
 const livePaths = new Set<string>()
@@ -57,8 +60,6 @@ export class PartFile implements Delivery {
   #hash: Hash = createHash('sha256')
   #hashedCount = 0
   #hashing: Promise<void> = Promise.resolve()
-  /** Of what was taken over: whoever offered it has read it. */
-  #knownLeftOver: readonly (SegmentHash | null)[] | null = null
   #readBuffer: Buffer | null = null
   #unflushedBytes = 0
   #flushing: Promise<unknown> | null = null
@@ -80,7 +81,10 @@ export class PartFile implements Delivery {
    */
   static async open(path: string): Promise<PartFile> {
     const target = resolve(path)
-    const { directory, stem, working, resting } = newNames(target)
+    const directory = dirname(target)
+    const stem = partStem(basename(target))
+    const working = join(directory, `.${stem}.${HOST}-${process.pid}-${++partCount}${PART_SUFFIX}`)
+    const resting = join(directory, `.${stem}${PART_SUFFIX}`)
     livePaths.add(working)
     try {
       await mustBeReplaceable(target)
@@ -104,45 +108,12 @@ export class PartFile implements Delivery {
     return new PartFile(target, { working: staged, resting: staged, whole: staged }, handle)
   }
 
-  /**
-   * Takes the part that another process of this user offers: from then on it is ours, by its name too, and the other must
-   * not write it any more. When that process dies, nobody takes the part from us.
-   * @param options.leftOver what the other found in it
-   * @returns null when it cannot be had, and everything is as it was: we see other files than that process does, or may not
-   *   write where it may, or are another user
-   */
-  static async takeOver(
-    offer: PartOffer,
-    { leftOver }: { readonly leftOver: readonly (SegmentHash | null)[] },
-  ): Promise<PartFile | null> {
-    const { target, path } = offer
-    const { directory, stem, working, resting } = newNames(target)
-    const isPart = basename(path).startsWith(`.${stem}.`) && path.endsWith(PART_SUFFIX)
-    if (resolve(target) !== target || dirname(path) !== directory || !isPart) return null
-    livePaths.add(working)
-    let handle: FileHandle | null = null
-    try {
-      handle = await openPart(path, 0)
-      if (isOurs(await handle.stat()) && (await fileOf(handle)) === offer.file) {
-        await rename(path, working)
-        const part = new PartFile(target, { working, resting, whole: target }, handle)
-        part.#knownLeftOver = leftOver
-        return part
-      }
-    } catch (error) {
-      if (systemCode(error) === undefined) throw error
-    }
-    livePaths.delete(working)
-    await handle?.close()
-    return null
-  }
-
   async offer(): Promise<PartOffer> {
-    return { target: this.target, path: this.localPath, file: await this.#io('read', () => fileOf(this.#handle)) }
+    const file = await this.#io('read', () => fileOf(this.#handle))
+    return { target: this.target, path: this.localPath, file }
   }
 
   async leftOver(): Promise<readonly (SegmentHash | null)[]> {
-    if (this.#knownLeftOver !== null) return this.#knownLeftOver
     const { size } = await this.#io('read', () => this.#handle.stat())
     if (size === 0) return []
     const { hashSegment } = await loadHashing()
@@ -162,12 +133,15 @@ export class PartFile implements Delivery {
   }
 
   async keep(index: number): Promise<void> {
+    this.#mustBeOnDisk()
+    this.#flushNowAndThen(SEGMENT_BYTES) // lent, it was written just now
     this.#written?.add(index)
     await this.#hashPrefix(null)
   }
 
   async write(index: number, segment: VerifiedBytes): Promise<void> {
     const { bytes } = segment
+    this.#mustBeOnDisk()
     await writeAt(this.#handle, bytes, { offset: index * SEGMENT_BYTES, target: this.target })
     this.#flushNowAndThen(bytes.byteLength)
     this.#written?.add(index)
@@ -182,8 +156,10 @@ export class PartFile implements Delivery {
 
   async restart(): Promise<void> {
     await this.#hashing
-    this.#knownLeftOver = null
+    await this.#flushing
     await this.#io('write', () => this.#handle.truncate(0))
+    this.#flushFailure = null
+    this.#unflushedBytes = 0
     this.#hash = createHash('sha256')
     this.#hashedCount = 0
     this.#written = null
@@ -200,7 +176,7 @@ export class PartFile implements Delivery {
     try {
       await this.#handle.truncate(lengthBytes) // a longer part of an older generation
       await this.#flushing
-      if (this.#flushFailure !== null) throw this.#flushFailure
+      this.#mustBeOnDisk()
       await this.#handle.sync()
       await this.#close()
       if (this.localPath !== this.#wholePath) await rename(this.localPath, this.#wholePath)
@@ -214,7 +190,8 @@ export class PartFile implements Delivery {
   async abandon(): Promise<void> {
     if (this.#isEnded) return
     this.#isEnded = true
-    await this.#close()
+    // What the file system says on closing is of less use than why the transfer ended.
+    await this.#close().catch(() => {})
     try {
       const { size } = await lstat(this.localPath)
       // An empty part has nothing to resume, and is but litter beside the user's files.
@@ -231,20 +208,33 @@ export class PartFile implements Delivery {
     this.#isClosed = true
     await this.#hashing.catch(() => {})
     await this.#flushing
-    await this.#handle.close()
-    livePaths.delete(this.localPath)
+    try {
+      await this.#handle.close()
+    } finally {
+      livePaths.delete(this.localPath)
+    }
   }
 
-  /** While the rest is on its way, so that little is left to wait for when all of it is here. One at a time. */
+  /** While the rest is on its way, so that little is left to wait for when all of it is here. */
   #flushNowAndThen(bytes: number): void {
     this.#unflushedBytes += bytes
-    if (this.#unflushedBytes < FLUSH_BYTES || this.#flushing !== null) return
+    if (this.#unflushedBytes < FLUSH_BYTES || isFlushing) return
     this.#unflushedBytes = 0
+    isFlushing = true
     this.#flushing = this.#handle
       .datasync()
       // The system tells of a failure once: `complete` would not hear of it.
       .catch((error: unknown) => (this.#flushFailure ??= error))
-      .finally(() => (this.#flushing = null))
+      .finally(() => {
+        isFlushing = false
+        this.#flushing = null
+      })
+  }
+
+  /** What the disk did not take is told as soon as it is known, before more is fetched for it. */
+  #mustBeOnDisk(): void {
+    const cause = this.#flushFailure
+    if (cause !== null) throw localIoError('write', this.target, cause, 'SHORTHAUL_TARGET_UNWRITABLE')
   }
 
   /** A disk that fails is an error with a code, wherever it does. */
@@ -288,20 +278,6 @@ let hashing: Promise<typeof import('../content/digest.ts')> | null = null
 export function loadHashing(): Promise<typeof import('../content/digest.ts')> {
   hashing ??= import('../content/digest.ts')
   return hashing
-}
-
-/** Of a part that this process will write. */
-function newNames(target: string): { directory: string; stem: string; working: string; resting: string } {
-  const directory = dirname(target)
-  const stem = partStem(basename(target))
-  const working = join(directory, `.${stem}.${HOST}-${process.pid}-${++partCount}${PART_SUFFIX}`)
-  return { directory, stem, working, resting: join(directory, `.${stem}${PART_SUFFIX}`) }
-}
-
-/** Tells a file from all others of this machine. */
-async function fileOf(handle: FileHandle): Promise<string> {
-  const { dev, ino } = await handle.stat({ bigint: true }) // numbers are too short for some file systems
-  return `${dev}:${ino}`
 }
 
 /** Takes over what an earlier run left, by renaming it: of two that try, one wins. Others of dead processes are removed. */

@@ -92,11 +92,11 @@ export interface TransferResult {
   readonly durationMs: number
 }
 
-/** A part that another process of the same user may write in the place of the one that opened it. */
+/** A part that another process of the same user may write segments into (lent-part.ts). */
 export interface PartOffer {
-  /** Absolute. */
+  /** For messages. */
   readonly target: string
-  /** Of the part, in the directory of the target. */
+  /** Of the part. */
   readonly path: string
   /** Tells whether another process finds the same file at `path`: device and inode. */
   readonly file: string
@@ -130,6 +130,6 @@ export interface Delivery {
   abandon(): Promise<void>
   /** The file that holds the bytes while the transfer runs, when this process can read it; else null. */
   readonly localPath: string | null
-  /** What another process needs to go on in our place; whoever takes it has it (PartFile.takeOver). Absent: nobody can. */
+  /** For a process that writes segments by itself, and then has `keep` called. Absent: nobody can. */
   offer?(): Promise<PartOffer>
 }

@@ -139,6 +139,12 @@ export function isOurs(found: Stats): boolean {
   return found.isFile() && found.nlink === 1 && found.uid === uid
 }
 
+/** Tells a file from all others of this machine. */
+export async function fileOf(handle: FileHandle): Promise<string> {
+  const { dev, ino } = await handle.stat({ bigint: true }) // numbers are too short for some file systems
+  return `${dev}:${ino}`
+}
+
 export async function syncDirectory(path: string): Promise<void> {
   if (process.platform === 'win32') return // directories cannot be opened there; NTFS journals the rename
   try {

@@ -1,7 +1,7 @@
 /** Server and client of the control API over real sockets, with an agent that does what each test says. */
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { request as httpRequest } from 'node:http'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -15,7 +15,6 @@ import { distrustOf } from '../../src/control/socket-trust.ts'
 import { ShorthaulError } from '../../src/errors.ts'
 import { PartFile } from '../../src/transfer/part-file.ts'
 import type { Delivery, TransferEvent, TransferRequest, TransferResult } from '../../src/transfer/request.ts'
-import { AGENT_VERSION } from '../../src/version.ts'
 
 const log = pino({ level: 'silent' })
 const RESULT: TransferResult = {
@@ -62,8 +61,8 @@ class FakeAgent implements ControlledAgent {
     admit: (key: string, name: string) => void this.changed.push(`${key} ${name}`),
     revoke: (who: string) => ({ kind: 'member', name: who, key: '' }),
   }
-  version = '0.0.0'
-  status = async () => ({ dataDir: '/data', version: this.version })
+  about: object = {}
+  status = async () => ({ dataDir: '/data', ...this.about })
   diagnoseNetwork = () => null
   refreshNetwork = () => {}
   quarantine = () => []
@@ -116,10 +115,10 @@ function socketDir(t: Test): string {
   return dir
 }
 
-async function open(t: Test, access: ControlSocket['access'], version = '0.0.0') {
+async function open(t: Test, access: ControlSocket['access'], about: object = {}) {
   const path = join(socketDir(t), 'c.sock')
   const agent = new FakeAgent()
-  agent.version = version
+  agent.about = about
   const server = await ControlServer.open({ agent, log }, [{ path, access }])
   t.teardown(() => server.close())
   const client = await ControlClient.connect(path)
@@ -207,45 +206,65 @@ t.test('a fetch plays at the client: bytes, events, digest and result', async (t
   t.ok(target.isAbandoned, 'the delivery is ended')
 })
 
-t.test(
-  'an agent of the same user writes the part itself; for others, and for an older client, bytes come',
-  async (t) => {
-    const target = join(t.testdir(), 'file')
-    const fetchVia = async (access: ControlSocket['access'], version: string) => {
-      const { client, agent } = await open(t, access, version)
-      let isWriter = false
-      agent.onFetch = async (_request, delivery) => {
-        isWriter = delivery.localPath !== null
-        await delivery.begin({ resource: null, lengthBytes: 5 })
-        await delivery.write(0, verifySegment(Buffer.from('hello'), null))
-        await delivery.complete(5)
-        await delivery.abandon()
-        return RESULT
-      }
-      t.same(await client.fetch(requestFor('http://o/'), await PartFile.open(target)), RESULT)
-      t.equal(readFileSync(target, 'utf8'), 'hello')
-      t.same(readdirSync(dirname(target)), ['file'])
-      rmSync(target)
-      return isWriter
+t.test('an agent of the same user writes into the part; of an older one, and to others, the bytes come', async (t) => {
+  const target = join(t.testdir(), 'file')
+  const fetchVia = async (access: ControlSocket['access'], about: object = {}) => {
+    const { client, agent } = await open(t, access, about)
+    const part = await PartFile.open(target)
+    const steps: string[] = []
+    const { keep, write } = part
+    part.keep = async (index) => {
+      steps.push(`keep ${index}`)
+      await keep.call(part, index)
     }
-    t.equal(await fetchVia('owner', AGENT_VERSION), true)
-    t.equal(await fetchVia('owner', '0.0.0'), false)
-    t.equal(await fetchVia('public', AGENT_VERSION), false)
-  },
-)
-
-t.test('what somebody else than the owner offers is not touched', async (t) => {
-  const { path, agent } = await open(t, 'public')
-  const part = await PartFile.open(join(t.testdir(), 'file'))
-  let isWriter = true
-  agent.onFetch = async (_request, delivery) => {
-    isWriter = delivery.localPath !== null
-    return RESULT
+    part.write = async (index, segment) => {
+      steps.push(`write ${index}`)
+      await write.call(part, index, segment)
+    }
+    agent.onFetch = async (_request, delivery) => {
+      await delivery.begin({ resource: null, lengthBytes: 5 })
+      await delivery.write(0, verifySegment(Buffer.from('hello'), null))
+      await delivery.restart()
+      await delivery.begin({ resource: null, lengthBytes: 5 })
+      await delivery.write(0, verifySegment(Buffer.from('world'), null))
+      t.equal(await delivery.digest(5), createHash('sha256').update('world').digest('hex'))
+      await delivery.complete(5)
+      return RESULT
+    }
+    t.same(await client.fetch(requestFor('http://o/'), part), RESULT)
+    t.equal(readFileSync(target, 'utf8'), 'world')
+    t.same(readdirSync(dirname(target)), ['file'])
+    rmSync(target)
+    return steps
   }
-  const body = { request: requestFor('http://o/'), leftOver: [], isInOrder: false, part: await part.offer() }
-  t.match(await rawPost(path, '/v1/fetch', JSON.stringify(body), { isJson: false }), { status: 200 })
-  t.equal(isWriter, false)
-  t.ok(existsSync(part.localPath))
+  t.same(await fetchVia('owner'), ['keep 0', 'write 0'], 'bytes come again once it was emptied')
+  t.same(await fetchVia('owner', { borrowsParts: undefined }), ['write 0', 'write 0'])
+  t.same(await fetchVia('public'), ['write 0', 'write 0'])
+})
+
+t.test('what somebody else than the owner offers is not touched, nor what is no whole file', async (t) => {
+  const part = await PartFile.open(join(t.testdir(), 'file'))
+  const ask = async (access: ControlSocket['access'], change: object) => {
+    const { path, agent } = await open(t, access)
+    agent.onFetch = async (_request, delivery) => {
+      await delivery.write(0, verifySegment(Buffer.from('hello'), null))
+      return RESULT
+    }
+    const body = {
+      request: requestFor('http://o/'),
+      leftOver: [],
+      isInOrder: false,
+      part: await part.offer(),
+      ...change,
+    }
+    t.match(await rawPost(path, '/v1/fetch', JSON.stringify(body), { isJson: false }), { status: 200 })
+    return readFileSync(part.localPath, 'utf8')
+  }
+  t.equal(await ask('public', {}), '')
+  t.equal(await ask('owner', { isInOrder: true }), '')
+  const ranges = [{ startBytes: 1, endBytes: null }]
+  t.equal(await ask('owner', { request: { ...requestFor('http://o/'), ranges } }), '')
+  t.equal(await ask('owner', {}), 'hello')
   await part.abandon()
 })
 

@@ -13,7 +13,8 @@ t.test('a client that dies while it is asked for the digest fails its fetch, and
     write: (_bytes: Uint8Array, done: (error: Error) => void) =>
       done(Object.assign(new Error('write EPIPE'), { code: 'EPIPE' })),
   } as unknown as ServerResponse
-  const delivery = new RemoteDelivery(response, { leftOver: [], isInOrder: false, isWhole: true, signal: gone.signal })
+  const options = { leftOver: [], isInOrder: false, isWhole: true, part: null, signal: gone.signal }
+  const delivery = new RemoteDelivery(response, options)
   await t.rejects(delivery.digest(10), { code: 'EPIPE' })
   gone.abort(new Error('The client went away'))
   // Rejections that nobody handled are told when the microtasks are done.
