@@ -13,7 +13,9 @@ import { type Claim, Crowd } from '../../src/swarm/crowd.ts'
 import { Gossip } from '../../src/swarm/gossip.ts'
 import { Holders } from '../../src/swarm/holders.ts'
 import { newsPauseMs } from '../../src/swarm/news-pace.ts'
-import { chooseSources, inFlightCount, type PeerView } from '../../src/swarm/source-choice.ts'
+import { PeerFlights } from '../../src/swarm/peer-flights.ts'
+import { chooseSources, inFlightCount, type PeerView, perPeerDepth } from '../../src/swarm/source-choice.ts'
+import type { Flight } from '../../src/swarm/stragglers.ts'
 import { LIMITS } from '../../src/transfer/segmented-transfer.ts'
 import { type Flow, type Node, node } from './fluid-network.ts'
 import { claimBytes, haveBytes, INTEREST_BYTES, REQUEST_BYTES } from './message-size.ts'
@@ -27,9 +29,19 @@ const STALL_MS = 2500
 interface Neighbour extends PeerView {
   readonly agent: SimAgent
   inFlightCount: number
+  /** As measured. */
+  measuredBytesPerSec: number | null
   bytesPerSec: number | null
   state: PeerView['state']
   holds: PositionSet
+}
+
+/** A segment that a neighbour was asked for. */
+interface SimFlight extends Flight {
+  /** Ends what the neighbour sends; null: it does not. */
+  stop: (() => void) | null
+  giveUp: () => void
+  isOver: boolean
 }
 
 interface Stream {
@@ -62,6 +74,7 @@ export class SimAgent {
   readonly #claims = new Map<Claim, Stream>()
   readonly #nothing: PositionSet
   readonly #news: PositionSet
+  readonly #peerFlights = new PeerFlights<SimFlight>({ maxCount: LIMITS.maxInFlight })
   #newsDueMs = Number.POSITIVE_INFINITY
   #toldAtMs = Number.NEGATIVE_INFINITY
   #inFlightCount = 0
@@ -98,6 +111,7 @@ export class SimAgent {
       agent: other,
       holds: this.#nothing,
       inFlightCount: 0,
+      measuredBytesPerSec: null,
       bytesPerSec: null,
       state: 'ready',
     }
@@ -155,6 +169,7 @@ export class SimAgent {
     }
     this.#flush()
     this.#update()
+    this.#leaveStragglers()
     this.#world.queue.after(TICK_MS * (0.9 + 0.2 * this.#random()), () => this.#tick())
   }
 
@@ -257,7 +272,22 @@ export class SimAgent {
     })
   }
 
+  /** What a slow neighbour was asked for, and a fast one has by now, is had from that one. */
+  #leaveStragglers(): void {
+    const { nowMs } = this.#world.queue
+    for (const { peer } of this.#peerFlights.all()) {
+      const neighbour = this.#neighbours.get(peer)
+      if (neighbour) neighbour.bytesPerSec = this.#peerFlights.rateOf(peer, neighbour.measuredBytesPerSec, nowMs)
+    }
+    const options = { nowMs, perPeerInFlight: perPeerDepth(this.#peers, LIMITS) }
+    for (const flight of this.#peerFlights.overtaken(this.#peers, options)) {
+      this.#world.overtaken++
+      flight.giveUp()
+    }
+  }
+
   #plan(): void {
+    this.#leaveStragglers()
     const decisions = chooseSources(
       {
         missing: this.missing,
@@ -267,7 +297,7 @@ export class SimAgent {
         available: this.#holders.available,
         windowEnd: Number.POSITIVE_INFINITY,
         inFlightCount: inFlightCount(this.#inFlightCount, this.#crowd.ownStreamCount),
-        peerRoom: Number.POSITIVE_INFINITY,
+        peerRoom: this.#peerFlights.room(this.#crowd.ownStreamCount, this.#world.queue.nowMs),
         peers: this.#peers,
       },
       { limits: LIMITS, random: this.#random },
@@ -287,33 +317,47 @@ export class SimAgent {
     this.sentBytes += REQUEST_BYTES
     const startedAtMs = queue.nowMs
     const settle = (isHere: boolean) => {
+      if (flight.isOver) return
+      flight.isOver = true
+      if (isHere) this.#peerFlights.landed(flight, queue.nowMs)
+      this.#peerFlights.end(flight)
       this.#inFlightCount--
       neighbour.inFlightCount--
       if (isHere) {
-        const bytesPerSec = (SEGMENT_BYTES / Math.max(0.1, queue.nowMs - startedAtMs)) * 1000
-        neighbour.bytesPerSec =
-          neighbour.bytesPerSec === null ? bytesPerSec : (neighbour.bytesPerSec * 3 + bytesPerSec) / 4
-        this.#delivered(index)
-      } else {
-        this.missing.add(index)
+        const { measuredBytesPerSec: known } = neighbour
+        const bytesPerSec = rateNow()
+        neighbour.measuredBytesPerSec = known === null ? bytesPerSec : (known * 3 + bytesPerSec) / 4
       }
+      neighbour.bytesPerSec = neighbour.measuredBytesPerSec
+      if (isHere) this.#delivered(index)
+      else this.missing.add(index)
       this.#replan()
     }
+    const rateNow = () => (SEGMENT_BYTES / Math.max(0.1, queue.nowMs - startedAtMs)) * 1000
+    const giveUp = () => {
+      flight.stop?.()
+      // It is slower than this; how much is not known.
+      neighbour.measuredBytesPerSec = Math.min(neighbour.measuredBytesPerSec ?? rateNow(), rateNow())
+      settle(false)
+    }
+    const flight: SimFlight = { index, peer: neighbour.key, startedAtMs, stop: null, giveUp, isOver: false }
+    this.#peerFlights.begin(flight)
     queue.after(this.#world.latencyMs(), () =>
-      neighbour.agent.#serve({ to: this, asNeighbour: neighbour, index }, settle),
+      neighbour.agent.#serve({ to: this, asNeighbour: neighbour, flight }, settle),
     )
   }
 
   #serve(
-    { to, asNeighbour, index }: { to: SimAgent; asNeighbour: Neighbour; index: number },
+    { to, asNeighbour, flight }: { to: SimAgent; asNeighbour: Neighbour; flight: SimFlight },
     settle: (isHere: boolean) => void,
   ): void {
     const { queue, network } = this.#world
+    if (flight.isOver) return
     if (!this.isAlive) {
       queue.after(STALL_MS, () => to.isAlive && settle(false))
       return
     }
-    const hash = String(index) as SegmentHash // a name is enough here
+    const hash = String(flight.index) as SegmentHash // a name is enough here
     const entry = this.#admission.enter(to.key, hash)
     if (!entry.isAdmitted) {
       this.#world.refusals++
@@ -329,17 +373,24 @@ export class SimAgent {
       return
     }
     const startedAtMs = queue.nowMs
-    network.start(this.node, to.node, {
+    const flow = network.start(this.node, to.node, {
       bytes: SEGMENT_BYTES,
       onDone: () => {
+        flight.stop = null
         this.#admission.leave(to.key, hash, queue.nowMs - startedAtMs)
         queue.after(this.#world.latencyMs(), () => to.isAlive && settle(true))
       },
       onCut: () => {
+        flight.stop = null
         this.#admission.leave(to.key, hash, queue.nowMs - startedAtMs)
         if (to.isAlive) queue.after(STALL_MS, () => to.isAlive && settle(false))
       },
     })
+    flight.stop = () => {
+      flight.stop = null
+      network.stop(flow)
+      this.#admission.leave(to.key, hash, queue.nowMs - startedAtMs)
+    }
   }
 
   #delivered(index: number): void {

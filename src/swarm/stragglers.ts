@@ -24,13 +24,13 @@ const TIMES_FASTER = 4
  * Flights to give up, because another holder that may be asked now would probably have it here long before.
  * @param options.perPeerInFlight segments that one peer is asked for at a time
  */
-export function overtaken(
-  flights: Iterable<Flight>,
+export function overtaken<F extends Flight>(
+  flights: Iterable<F>,
   peers: readonly PeerView[],
   options: { readonly nowMs: number; readonly perPeerInFlight: number },
-): Flight[] {
+): F[] {
   const { nowMs, perPeerInFlight } = options
-  const given: Flight[] = []
+  const given: F[] = []
   const asked = new Map<PeerView, number>()
   for (const flight of flights) {
     const waitedMs = nowMs - flight.startedAtMs

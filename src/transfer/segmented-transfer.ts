@@ -20,6 +20,7 @@ import { verifySegment } from '../content/verify.ts'
 import { abortError, isShorthaulError, ShorthaulError } from '../errors.ts'
 import type { OriginStream } from '../origin/origin.ts'
 import type { Store } from '../store/store.ts'
+import { PeerFlights } from '../swarm/peer-flights.ts'
 import {
   chooseSources,
   type Decision,
@@ -28,7 +29,7 @@ import {
   type PlanLimits,
   perPeerDepth,
 } from '../swarm/source-choice.ts'
-import { boundedRate, FetcherWindow, type Flight, LaneWindow, overtaken } from '../swarm/stragglers.ts'
+import type { Flight } from '../swarm/stragglers.ts'
 import type { Priority } from '../throttle/priority.ts'
 import type { Accusations } from './accusations.ts'
 import type { Committer } from './commit.ts'
@@ -98,6 +99,11 @@ const LOST_AFTER_MS = 3000
 const STARVED_MIN_MS = 5_000
 const STARVED_SPREAD_MS = 5_000
 
+/** Each can be given up by itself. */
+interface PeerFlight extends Flight {
+  readonly abort: AbortController
+}
+
 export class SegmentedTransfer {
   readonly #c: SegmentedComponents
   readonly #o: SegmentedOptions
@@ -105,10 +111,7 @@ export class SegmentedTransfer {
   readonly #missing: PositionSet
   readonly #claims: OriginClaims | null
   readonly #tasks = new Set<Promise<void>>()
-  /** What neighbours were asked for, the oldest first; each can be given up by itself. */
-  readonly #peerFlights = new Map<Flight, AbortController>()
-  readonly #window = new LaneWindow({ maxCount: LIMITS.maxInFlight })
-  readonly #fetcherWindow = new FetcherWindow({ maxCount: LIMITS.maxInFlight })
+  readonly #peerFlights = new PeerFlights<PeerFlight>({ maxCount: LIMITS.maxInFlight })
   /** Members on whose word something rests that was delivered. */
   readonly #believed = new Set<AgentKey>()
   /** Ends all tasks when the transfer ends, however it ends. */
@@ -181,7 +184,7 @@ export class SegmentedTransfer {
       unobserve()
       signal.removeEventListener('abort', onAbort)
       this.#stop.abort(new ShorthaulError('SHORTHAUL_ABORTED', 'The transfer ended'))
-      for (const flight of this.#peerFlights.values()) flight.abort(this.#stop.signal.reason)
+      for (const { abort } of this.#peerFlights.all()) abort.abort(this.#stop.signal.reason)
       await this.#o.firstStream?.cancel().catch(() => {})
       await Promise.allSettled(this.#tasks)
     }
@@ -227,31 +230,19 @@ export class SegmentedTransfer {
         available: this.#available(peers),
         windowEnd: this.#c.delivery.windowEnd(),
         inFlightCount: inFlightCount(this.#inFlightCount, this.#shared.crowd.ownStreamCount),
-        peerRoom: this.#peerRoom(),
+        peerRoom: this.#peerFlights.room(this.#shared.crowd.ownStreamCount, this.#c.clock.monotonicMs()),
         peers,
       },
       { limits: LIMITS, random: this.#c.random },
     )
   }
 
-  #peerRoom(): number {
-    return Math.min(this.#window.count, this.#fetcherCount()) - this.#peerFlights.size
-  }
-
-  #fetcherCount(): number {
-    if (this.#shared.crowd.ownStreamCount === 0) return Number.POSITIVE_INFINITY
-    const nowMs = this.#c.clock.monotonicMs()
-    const [oldest] = this.#peerFlights.keys()
-    return this.#fetcherWindow.count(oldest ? nowMs - oldest.startedAtMs : 0, nowMs)
-  }
-
-  /** What a slow neighbour was asked for, and a fast one has by now, is had from that one. */
   #leaveStragglers(peers: readonly PeerView[]): void {
     const nowMs = this.#c.clock.monotonicMs()
     const options = { nowMs, perPeerInFlight: perPeerDepth(peers, LIMITS) }
-    for (const flight of overtaken(this.#peerFlights.keys(), peers, options)) {
-      this.#c.book.overtaken(flight.peer, { bytes: SEGMENT_BYTES, durationMs: nowMs - flight.startedAtMs })
-      this.#peerFlights.get(flight)?.abort(new ShorthaulError('SHORTHAUL_ABORTED', 'Another neighbour is faster'))
+    for (const { peer, startedAtMs, abort } of this.#peerFlights.overtaken(peers, options)) {
+      this.#c.book.overtaken(peer, { bytes: SEGMENT_BYTES, durationMs: nowMs - startedAtMs })
+      abort.abort(new ShorthaulError('SHORTHAUL_ABORTED', 'Another neighbour is faster'))
     }
   }
 
@@ -334,13 +325,11 @@ export class SegmentedTransfer {
     for (const peer of link.peers()) {
       const holds = this.#shared.holders.of(peer.key)
       if (!holds) continue
-      const flights = this.#flightsOf(peer.key)
-      const waitedMs = flights[0] ? nowMs - flights[0].startedAtMs : 0
       views.push({
         key: peer.key,
         holds,
-        inFlightCount: flights.length,
-        bytesPerSec: boundedRate(book.view(peer.key).bytesPerSec, waitedMs),
+        inFlightCount: this.#peerFlights.of(peer.key).length,
+        bytesPerSec: this.#peerFlights.rateOf(peer.key, book.view(peer.key).bytesPerSec, nowMs),
         state: this.#peerState(peer),
       })
     }
@@ -467,20 +456,17 @@ export class SegmentedTransfer {
     const entry = this.#shared.draft.entry(index)
     const peer = link?.peers().find((candidate) => candidate.key === key)
     if (!entry || !peer?.lane || !lane) return false
-    const flight = { index, peer: key, startedAtMs: clock.monotonicMs() }
     const abort = new AbortController()
-    if (this.#flightsOf(key).length === 0) link?.setInUse(key, true)
-    this.#peerFlights.set(flight, abort)
+    const flight = { index, peer: key, startedAtMs: clock.monotonicMs(), abort }
+    if (this.#peerFlights.of(key).length === 0) link?.setInUse(key, true)
+    this.#peerFlights.begin(flight)
     try {
       const lengthBytes = segmentLength(index, this.#shared.draft.lengthBytes)
       const segment = await fetchFromPeer(
         { lane, book, clock, tally, pool },
         { endpoint: { peer: key, ...peer.lane }, hash: entry.hash, lengthBytes, signal: abort.signal },
       )
-      const nowMs = clock.monotonicMs()
-      const durationMs = nowMs - flight.startedAtMs
-      this.#window.landed(durationMs, this.#peerFlights.size)
-      this.#fetcherWindow.landed(durationMs, nowMs)
+      this.#peerFlights.landed(flight, clock.monotonicMs())
       const isOutdated = () => this.#shared.draft.entry(index)?.hash !== entry.hash
       if (!isOutdated()) await this.#c.committer.commit(index, segment, null)
       if (isOutdated()) {
@@ -518,14 +504,9 @@ export class SegmentedTransfer {
           throw error
       }
     } finally {
-      this.#peerFlights.delete(flight)
-      if (this.#flightsOf(key).length === 0) link?.setInUse(key, false)
+      this.#peerFlights.end(flight)
+      if (this.#peerFlights.of(key).length === 0) link?.setInUse(key, false)
     }
-  }
-
-  /** Of one neighbour; few, so that they are not counted apart. */
-  #flightsOf(peer: AgentKey): Flight[] {
-    return [...this.#peerFlights.keys()].filter((flight) => flight.peer === peer)
   }
 
   async #commitFromOrigin(index: number, bytes: Uint8Array): Promise<boolean> {

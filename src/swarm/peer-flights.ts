@@ -1,0 +1,65 @@
+/**
+ * The segments that one transfer has asked neighbours for: how many at a time, which neighbour has which, and what is no
+ * longer waited for (stragglers.ts). The agent and the simulator run this same code. Pure.
+ */
+import type { AgentKey } from '../content/ids.ts'
+import type { PeerView } from './source-choice.ts'
+import { boundedRate, FetcherWindow, type Flight, LaneWindow, overtaken } from './stragglers.ts'
+
+export class PeerFlights<F extends Flight> {
+  /** The oldest first. */
+  readonly #flights = new Set<F>()
+  readonly #window: LaneWindow
+  readonly #fetcherWindow: FetcherWindow
+
+  /** @param options.maxCount segments that a transfer asks for at the same time, in all */
+  constructor(options: { readonly maxCount: number }) {
+    this.#window = new LaneWindow(options)
+    this.#fetcherWindow = new FetcherWindow(options)
+  }
+
+  begin(flight: F): void {
+    this.#flights.add(flight)
+  }
+
+  /** All of its bytes came. It is still one until it ends. */
+  landed(flight: F, nowMs: number): void {
+    const durationMs = nowMs - flight.startedAtMs
+    this.#window.landed(durationMs, this.#flights.size)
+    this.#fetcherWindow.landed(durationMs, nowMs)
+  }
+
+  end(flight: F): void {
+    this.#flights.delete(flight)
+  }
+
+  all(): Iterable<F> {
+    return this.#flights
+  }
+
+  /** Of one neighbour, the oldest first; few, so that they are not counted apart. */
+  of(peer: AgentKey): F[] {
+    return [...this.#flights].filter((flight) => flight.peer === peer)
+  }
+
+  /** What the neighbour gives at most, as long as what it was asked for does not come. @see boundedRate */
+  rateOf(peer: AgentKey, bytesPerSec: number | null, nowMs: number): number | null {
+    const [oldest] = this.of(peer)
+    return boundedRate(bytesPerSec, oldest ? nowMs - oldest.startedAtMs : 0)
+  }
+
+  /** How many more may be asked for; below 0: too many are. @param ownStreamCount connections that this agent has to the origin */
+  room(ownStreamCount: number, nowMs: number): number {
+    const [oldest] = this.#flights
+    const fetcherCount =
+      ownStreamCount === 0
+        ? Number.POSITIVE_INFINITY
+        : this.#fetcherWindow.count(oldest ? nowMs - oldest.startedAtMs : 0, nowMs)
+    return Math.min(this.#window.count, fetcherCount) - this.#flights.size
+  }
+
+  /** Those to give up: what a slow neighbour was asked for, and a fast one has by now, is had from that one. */
+  overtaken(peers: readonly PeerView[], options: { readonly nowMs: number; readonly perPeerInFlight: number }): F[] {
+    return overtaken(this.#flights, peers, options)
+  }
+}
