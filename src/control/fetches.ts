@@ -34,7 +34,13 @@ export class Fetches {
     const loan = await this.#loans.borrow(isLendable ? body.part : null)
     if (isLendable && body.part !== null && loan.part === null) this.#log.debug('part not to be had: the client writes')
     const leftOver = loan.isFresh ? body.leftOver : []
-    const delivery = new RemoteDelivery(response, { leftOver, isInOrder, isWhole, part: loan.part, signal })
+    const delivery = new RemoteDelivery(response, {
+      leftOver,
+      isInOrder,
+      isWhole,
+      part: loan.part?.content ?? null,
+      signal,
+    })
     this.#deliveries.set(id, delivery)
     response.writeHead(200, { 'content-type': FETCH_TYPE })
     try {

@@ -1,14 +1,13 @@
 /**
  * A delivery whose target belongs to the process at the other end of the control socket: verified segments go out as
- * frames, and that process writes them as its own user; or they are written here, into a part that it lends, and it hears
- * which are there.
+ * frames, and that process writes them as its own user; or they are written here, into a part that it lends.
  */
 import { createHash } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
 import type { ResourceId, SegmentHash } from '../content/ids.ts'
 import type { VerifiedBytes } from '../content/verified.ts'
 import { abortError } from '../errors.ts'
-import type { LentPart } from '../transfer/lent-part.ts'
+import type { PartContent } from '../transfer/part-content.ts'
 import { PIPE_WINDOW_SEGMENTS } from '../transfer/pipe-delivery.ts'
 import type { Delivery, TransferEvent, TransferProgress } from '../transfer/request.ts'
 import { type ControlFrame, encodeFrame, encodeSegmentHead } from './frames.ts'
@@ -20,7 +19,7 @@ export interface RemoteDeliveryOptions {
   /** The target is the content, and not ranges of it. */
   readonly isWhole: boolean
   /** Null: the client writes. The caller's to close. */
-  readonly part: Pick<LentPart, 'write'> | null
+  readonly part: PartContent | null
   /** Aborted when the client is gone. */
   readonly signal: AbortSignal
 }
@@ -54,22 +53,20 @@ export class RemoteDelivery implements Delivery {
 
   async begin(content: { readonly resource: ResourceId | null; readonly lengthBytes: number | null }): Promise<void> {
     this.#lengthBytes = content.lengthBytes
+    this.#part?.begin(content.lengthBytes)
     await this.send({ frame: 'begin', ...content })
   }
 
   async keep(index: number): Promise<void> {
+    if (this.#part !== null) return this.#part.keep(index)
     await this.send({ frame: 'keep', index })
   }
 
   async write(index: number, segment: VerifiedBytes): Promise<void> {
+    if (this.#part !== null) return this.#part.write(index, segment)
     const { bytes } = segment
     if (this.#options.isWhole && index === 0 && bytes.byteLength === this.#lengthBytes) {
       this.#wholeSha256 = createHash('sha256').update(bytes).digest('hex')
-    }
-    if (this.#part !== null) {
-      await this.#part.write(index, segment)
-      await this.keep(index)
-      return
     }
     await this.#queue(() => [encodeSegmentHead(index, bytes.byteLength), bytes])
     if (!this.#options.isInOrder) return
@@ -96,6 +93,7 @@ export class RemoteDelivery implements Delivery {
   }
 
   async digest(lengthBytes: number): Promise<string> {
+    if (this.#part !== null) return this.#part.digest(lengthBytes)
     if (this.#wholeSha256 !== null) return this.#wholeSha256
     const { signal } = this.#options
     const answered = new Promise<string>((resolve, reject) => {

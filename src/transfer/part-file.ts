@@ -5,24 +5,23 @@
  * target never write into one file, and what a dead process left is told from what a live one writes. When a transfer
  * ends without a target, it is renamed to `.<name>.shorthaul-part`. Either is taken over by the next run.
  *
- * It may be lent to another process of the user (`offer`, lent-part.ts), which writes segments and says which are there
- * (`keep`); all else stays with this one: names, durability, digest, and the end.
+ * It may be lent to another process of the user (`offer`, lent-part.ts), which writes the content; its name and its end stay
+ * with this one.
  *
  * A job's part (`openStaged`) has one name of its own from beginning to end, and gets the target's name only when the job
  * is completed (staged-part.ts).
  *
  * Does not verify and does not know where bytes come from. Runs as the user who owns the target.
  */
-import { createHash, type Hash } from 'node:crypto'
 import { constants } from 'node:fs'
 import { type FileHandle, lstat, readdir, rename, unlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
 import type { SegmentHash } from '../content/ids.ts'
-import { PositionSet } from '../content/position-set.ts'
 import { SEGMENT_BYTES, segmentBytes, segmentCount } from '../content/segmentation.ts'
 import type { VerifiedBytes } from '../content/verified.ts'
 import { isShorthaulError, localIoError, systemCode } from '../errors.ts'
+import { PartContent } from './part-content.ts'
 import type { Delivery, PartOffer } from './request.ts'
 import {
   fileOf,
@@ -33,17 +32,12 @@ import {
   PART_SUFFIX,
   partStem,
   syncDirectory,
-  writeAt,
 } from './staged-part.ts'
 
 const HOST =
   hostname()
     .replace(/[^A-Za-z0-9]/g, '')
     .slice(0, 64) || 'host'
-/** So much is written before the disk is made to take it: few enough flushes for a slow disk, little left at the end. */
-const FLUSH_BYTES = 16 * 1024 * 1024
-/** One part at a time: on a slow disk several would take every thread that this process reads and writes with. */
-let isFlushing = false
 let partCount = 0
 /** Parts that this process writes now: any other with its number was left by an earlier process that had it. */
 const livePaths = new Set<string>()
@@ -54,16 +48,7 @@ export class PartFile implements Delivery {
   readonly #restingPath: string
   readonly #wholePath: string
   readonly #handle: FileHandle
-  #lengthBytes: number | null = null
-  #written: PositionSet | null = null
-  /** SHA-256 of the first `#hashedCount` segments: fed as the prefix grows, so that the end needs no second pass. */
-  #hash: Hash = createHash('sha256')
-  #hashedCount = 0
-  #hashing: Promise<void> = Promise.resolve()
-  #readBuffer: Buffer | null = null
-  #unflushedBytes = 0
-  #flushing: Promise<unknown> | null = null
-  #flushFailure: unknown = null
+  readonly #content: PartContent
   #isClosed = false
   #isEnded = false
 
@@ -73,6 +58,7 @@ export class PartFile implements Delivery {
     this.#restingPath = paths.resting
     this.#wholePath = paths.whole
     this.#handle = handle
+    this.#content = new PartContent(handle, target)
   }
 
   /**
@@ -128,24 +114,15 @@ export class PartFile implements Delivery {
   }
 
   async begin(content: { readonly lengthBytes: number | null }): Promise<void> {
-    this.#lengthBytes = content.lengthBytes
-    this.#written = content.lengthBytes === null ? null : new PositionSet(segmentCount(content.lengthBytes))
+    this.#content.begin(content.lengthBytes)
   }
 
-  async keep(index: number): Promise<void> {
-    this.#mustBeOnDisk()
-    this.#flushNowAndThen(SEGMENT_BYTES) // lent, it was written just now
-    this.#written?.add(index)
-    await this.#hashPrefix(null)
+  keep(index: number): Promise<void> {
+    return this.#content.keep(index)
   }
 
-  async write(index: number, segment: VerifiedBytes): Promise<void> {
-    const { bytes } = segment
-    this.#mustBeOnDisk()
-    await writeAt(this.#handle, bytes, { offset: index * SEGMENT_BYTES, target: this.target })
-    this.#flushNowAndThen(bytes.byteLength)
-    this.#written?.add(index)
-    await this.#hashPrefix({ index, bytes })
+  write(index: number, segment: VerifiedBytes): Promise<void> {
+    return this.#content.write(index, segment)
   }
 
   windowEnd(): number {
@@ -154,30 +131,17 @@ export class PartFile implements Delivery {
 
   onWindow(): void {}
 
-  async restart(): Promise<void> {
-    await this.#hashing
-    await this.#flushing
-    await this.#io('write', () => this.#handle.truncate(0))
-    this.#flushFailure = null
-    this.#unflushedBytes = 0
-    this.#hash = createHash('sha256')
-    this.#hashedCount = 0
-    this.#written = null
+  restart(): Promise<void> {
+    return this.#content.restart()
   }
 
-  async digest(lengthBytes: number): Promise<string> {
-    this.#lengthBytes = lengthBytes
-    this.#written = PositionSet.full(segmentCount(lengthBytes))
-    await this.#hashPrefix(null)
-    return this.#hash.copy().digest('hex')
+  digest(lengthBytes: number): Promise<string> {
+    return this.#content.digest(lengthBytes)
   }
 
   async complete(lengthBytes: number): Promise<void> {
+    await this.#content.sync(lengthBytes)
     try {
-      await this.#handle.truncate(lengthBytes) // a longer part of an older generation
-      await this.#flushing
-      this.#mustBeOnDisk()
-      await this.#handle.sync()
       await this.#close()
       if (this.localPath !== this.#wholePath) await rename(this.localPath, this.#wholePath)
       this.#isEnded = true
@@ -206,35 +170,12 @@ export class PartFile implements Delivery {
   async #close(): Promise<void> {
     if (this.#isClosed) return
     this.#isClosed = true
-    await this.#hashing.catch(() => {})
-    await this.#flushing
+    await this.#content.settled()
     try {
       await this.#handle.close()
     } finally {
       livePaths.delete(this.localPath)
     }
-  }
-
-  /** While the rest is on its way, so that little is left to wait for when all of it is here. */
-  #flushNowAndThen(bytes: number): void {
-    this.#unflushedBytes += bytes
-    if (this.#unflushedBytes < FLUSH_BYTES || isFlushing) return
-    this.#unflushedBytes = 0
-    isFlushing = true
-    this.#flushing = this.#handle
-      .datasync()
-      // The system tells of a failure once: `complete` would not hear of it.
-      .catch((error: unknown) => (this.#flushFailure ??= error))
-      .finally(() => {
-        isFlushing = false
-        this.#flushing = null
-      })
-  }
-
-  /** What the disk did not take is told as soon as it is known, before more is fetched for it. */
-  #mustBeOnDisk(): void {
-    const cause = this.#flushFailure
-    if (cause !== null) throw localIoError('write', this.target, cause, 'SHORTHAUL_TARGET_UNWRITABLE')
   }
 
   /** A disk that fails is an error with a code, wherever it does. */
@@ -244,28 +185,6 @@ export class PartFile implements Delivery {
     } catch (cause) {
       throw localIoError(action, this.target, cause, 'SHORTHAUL_TARGET_UNWRITABLE')
     }
-  }
-
-  /** Feeds the digest as far as the content is there without holes. One at a time, in order. */
-  #hashPrefix(fresh: { index: number; bytes: Uint8Array } | null): Promise<void> {
-    const step = async () => {
-      while (this.#lengthBytes !== null && this.#written?.has(this.#hashedCount)) {
-        const index = this.#hashedCount
-        if (fresh?.index === index) {
-          this.#hash.update(fresh.bytes)
-        } else {
-          const { start, end } = segmentBytes(index, this.#lengthBytes)
-          // The same for all: a fresh MiB for each is what makes V8 collect.
-          this.#readBuffer ??= Buffer.allocUnsafeSlow(SEGMENT_BYTES)
-          const buffer = this.#readBuffer
-          const { bytesRead } = await this.#io('read', () => this.#handle.read(buffer, 0, end - start, start))
-          this.#hash.update(buffer.subarray(0, bytesRead))
-        }
-        this.#hashedCount = index + 1
-      }
-    }
-    this.#hashing = this.#hashing.then(step)
-    return this.#hashing
   }
 }
 

@@ -92,7 +92,7 @@ export interface TransferResult {
   readonly durationMs: number
 }
 
-/** A part that another process of the same user may write segments into (lent-part.ts). */
+/** A part whose content another process of the same user may write (lent-part.ts). */
 export interface PartOffer {
   /** For messages. */
   readonly target: string
@@ -130,6 +130,6 @@ export interface Delivery {
   abandon(): Promise<void>
   /** The file that holds the bytes while the transfer runs, when this process can read it; else null. */
   readonly localPath: string | null
-  /** For a process that writes segments by itself, and then has `keep` called. Absent: nobody can. */
+  /** For a process that writes the content by itself, from `begin` to `digest`. Absent: nobody can. */
   offer?(): Promise<PartOffer>
 }

@@ -33,15 +33,13 @@ function fileOf(path: string): string {
   return `${dev}:${ino}`
 }
 
-await t.test('one writes the segments, and the other makes the target of them', async (t) => {
+await t.test('one writes the content, and the other makes the target of it', async (t) => {
   const { dir, target, part, offer } = await lender(t)
   const lent = await LentPart.open(offer)
-  for (const index of [2, 0, 1]) {
-    await lent?.write(index, segment(index))
-    await part.keep(index)
-  }
+  lent?.content.begin(LENGTH)
+  for (const index of [2, 0, 1]) await lent?.content.write(index, segment(index))
+  t.equal(await lent?.content.digest(LENGTH), createHash('sha256').update(CONTENT).digest('hex'))
   await lent?.close()
-  t.equal(await part.digest(LENGTH), createHash('sha256').update(CONTENT).digest('hex'))
   await part.complete(LENGTH)
   t.ok(readFileSync(target).equals(CONTENT))
   t.same(readdirSync(dir), ['file.bin'])
@@ -89,7 +87,7 @@ await t.test('who is lent a part anew waits for the loan before, and is told tha
     hasSecond = true
     return loan
   })
-  await first.part?.write(0, segment(0))
+  await first.part?.content.write(0, segment(0))
   t.notOk(hasSecond)
   await first.end()
   const loan = await second
