@@ -36,8 +36,6 @@ export interface ClaimedPositions {
   onHold(hold: Hold): void
 }
 
-/** Claims whose bytes are here and not stored yet: with more the disk is slower than the line. */
-const MAX_STORING = 2
 /** Held for so long: requests are given up, since their origins would not wait much longer, and others may have the work. */
 const GIVE_UP_MS = 3000
 
@@ -136,8 +134,7 @@ export class OriginClaims {
     const { crowd } = this.#shared
     if (this.#positions.isAlone()) return this.#claimRest(nowMs)
     const isPart = !this.#wanted.isFull
-    const share = crowd.streamShare(nowMs, isPart)
-    if (crowd.ownStreamCount >= share || this.#running.size >= share + MAX_STORING) return null
+    if (crowd.ownStreamCount >= crowd.streamShare(nowMs, isPart)) return null
     if (crowd.isUndivided) return this.#claimRest(nowMs)
     return crowd.claim(this.#positions.free(), nowMs, { isPart, doubted: this.#shared.draft.disputed })
   }
@@ -191,10 +188,9 @@ export class OriginClaims {
       this.#positions.land(index, isDelivered)
     }
     take(claim.start)
-    const { start, end } = claim
     try {
       await this.#fetcher.fetch(
-        { start, end },
+        { start: claim.start, end: claim.end },
         {
           stream,
           lengthBytes: draft.lengthBytes,
@@ -203,9 +199,7 @@ export class OriginClaims {
           onBytes: (bytes) => crowd.progressed(claim, bytes, this.#clock.monotonicMs()),
           onPosition: (next) => {
             crowd.advance(claim, next)
-            // Of one that was made shorter the rest is on its way, and its connection not free yet.
-            if (next >= end) this.#isRead(claim, running)
-            else running.isRead = next >= claim.end
+            running.isRead = next >= claim.end
           },
           onSegment: async (index, bytes) => {
             settle(index, await this.#positions.commit(index, bytes))
@@ -221,13 +215,6 @@ export class OriginClaims {
       for (const index of taken) settle(index, false)
       await stream?.cancel()
     }
-  }
-
-  /** The next one is asked for while what came is stored: on a busy machine the line would stand idle for as long. */
-  #isRead(claim: Claim, running: Running): void {
-    running.isRead = true
-    this.#shared.crowd.end(claim, this.#clock.monotonicMs())
-    this.#shared.changed()
   }
 
   /** @throws what no other attempt can cure */

@@ -48,9 +48,7 @@ function setUp(options: { isAlone?: boolean; canRange?: boolean; wanted?: Positi
         fetchOptions.signal.addEventListener('abort', () => reject(fetchOptions.signal.reason))
       }),
   }
-  let changes = 0
   const shared = {
-    changed: () => changes++,
     crowd,
     holdings,
     draft: { lengthBytes: COUNT * SEGMENT_BYTES, segmentCount: COUNT, disputed: [] },
@@ -110,20 +108,7 @@ function setUp(options: { isAlone?: boolean; canRange?: boolean; wanted?: Positi
   }
   const condition = () => crowd.ownState(clock.atMs).condition
   const claimed = () => crowd.ownState(clock.atMs).claimed
-  return {
-    clock,
-    crowd,
-    wan,
-    claims,
-    fetches,
-    holds,
-    landed,
-    missing,
-    pass,
-    condition,
-    claimed,
-    changes: () => changes,
-  }
+  return { clock, crowd, wan, claims, fetches, holds, landed, missing, pass, condition, claimed }
 }
 
 await t.test('while it is held from the start nothing is claimed, and it is said once for each reason', async (t) => {
@@ -274,36 +259,4 @@ await t.test('of what only a part is wanted, nothing else is claimed', async (t)
     await pass(250)
     t.equal(condition(), 'active')
   })
-})
-
-await t.test('the next claim is asked for while what came is stored, as long as the disk keeps up', async (t) => {
-  const { crowd, claims, fetches, changes } = setUp({ isAlone: false })
-  const read = (at: number) => {
-    const { range, options } = fetches[at] as Fetch
-    for (let index = range.start; index < range.end; index++) {
-      options.onBytes(SEGMENT_BYTES)
-      options.onPosition(index + 1)
-    }
-  }
-  claims.update()
-  const share = fetches.length
-  t.ok(share > 0)
-  t.equal(crowd.ownStreamCount, share)
-  read(0)
-  t.equal(changes(), 1, 'the transfer hears of it')
-  t.equal(crowd.ownStreamCount, share - 1)
-  const { range } = fetches[0] as Fetch
-  for (let index = range.start; index < range.end; index++) t.ok(crowd.ownClaims.has(index), 'ours until it is stored')
-  claims.update()
-  t.equal(fetches.length, share + 1)
-  read(1)
-  claims.update()
-  t.equal(fetches.length, share + 2)
-  read(2)
-  claims.update()
-  t.equal(fetches.length, share + 2, 'the disk is behind')
-  fetches[0]?.end()
-  await settled()
-  claims.update()
-  t.equal(fetches.length, share + 3)
 })
