@@ -77,7 +77,6 @@ export class SimAgent {
   readonly #peerFlights = new PeerFlights<SimFlight>({ maxCount: LIMITS.maxInFlight })
   #newsDueMs = Number.POSITIVE_INFINITY
   #toldAtMs = Number.NEGATIVE_INFINITY
-  #inFlightCount = 0
   #isPlanScheduled = false
   #hasStarted = false
 
@@ -264,7 +263,8 @@ export class SimAgent {
   // What is fetched
 
   #replan(): void {
-    if (this.#isPlanScheduled || this.isDone || !this.#hasStarted || this.#inFlightCount >= LIMITS.maxInFlight) return
+    if (this.#isPlanScheduled || this.isDone || !this.#hasStarted || this.#peerFlights.count >= LIMITS.maxInFlight)
+      return
     this.#isPlanScheduled = true
     this.#world.queue.after(0, () => {
       this.#isPlanScheduled = false
@@ -281,7 +281,6 @@ export class SimAgent {
     }
     const options = { nowMs, perPeerInFlight: perPeerDepth(this.#peers, LIMITS) }
     for (const flight of this.#peerFlights.overtaken(this.#peers, options)) {
-      this.#world.overtaken++
       flight.giveUp()
     }
   }
@@ -296,7 +295,7 @@ export class SimAgent {
         awaited: this.#nothing,
         available: this.#holders.available,
         windowEnd: Number.POSITIVE_INFINITY,
-        inFlightCount: inFlightCount(this.#inFlightCount, this.#crowd.ownStreamCount),
+        inFlightCount: inFlightCount(this.#peerFlights.count, this.#crowd.ownStreamCount),
         peerRoom: this.#peerFlights.room(this.#crowd.ownStreamCount, this.#world.queue.nowMs),
         peers: this.#peers,
       },
@@ -311,7 +310,6 @@ export class SimAgent {
   #fetch(index: number, neighbour: Neighbour): void {
     const { queue } = this.#world
     this.missing.delete(index)
-    this.#inFlightCount++
     neighbour.inFlightCount++
     this.sentMessages++
     this.sentBytes += REQUEST_BYTES
@@ -321,7 +319,6 @@ export class SimAgent {
       flight.isOver = true
       if (isHere) this.#peerFlights.landed(flight, queue.nowMs)
       this.#peerFlights.end(flight)
-      this.#inFlightCount--
       neighbour.inFlightCount--
       if (isHere) {
         const { measuredBytesPerSec: known } = neighbour

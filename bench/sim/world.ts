@@ -40,8 +40,6 @@ export interface SimResult {
   readonly messagesPerAgent: number
   readonly controlBytesPerAgent: number
   readonly refusals: number
-  /** Segments that a faster neighbour was asked for instead. */
-  readonly overtaken: number
   readonly fetcherCount: number
   /** When the last byte came from the origin. */
   readonly originDoneRatio: number
@@ -60,7 +58,6 @@ export class World {
   originBytes = 0
   originDoneAtMs = 0
   refusals = 0
-  overtaken = 0
   readonly #random: Random
   #leftCount = 0
 
@@ -171,7 +168,6 @@ export class World {
       messagesPerAgent: sum((agent) => agent.sentMessages) / live.length,
       controlBytesPerAgent: sum((agent) => agent.sentBytes) / live.length,
       refusals: this.refusals,
-      overtaken: this.overtaken,
       fetcherCount: this.agents.filter((agent) => agent.originBytes > 0).length,
       originDoneRatio: this.originDoneAtMs / idealMs,
       events,

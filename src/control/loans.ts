@@ -20,24 +20,31 @@ export class Loans {
 
   /** Waits for the loan before. @param offer null: nothing is offered */
   async borrow(offer: PartOffer | null): Promise<Loan> {
-    const before = offer === null ? undefined : this.#running.get(offer.file)
-    await before
-    const isFresh = before === undefined
-    const part = offer === null ? null : await LentPart.open(offer)
-    if (part === null) return { part, isFresh, end: async () => {} }
-    let ended = () => {}
-    const running = new Promise<void>((resolve) => {
-      ended = resolve
-    })
-    this.#running.set(part.file, running)
-    const end = async () => {
-      try {
-        await part.close()
-      } finally {
-        if (this.#running.get(part.file) === running) this.#running.delete(part.file)
-        ended()
-      }
+    if (offer === null) return { part: null, isFresh: true, end: async () => {} }
+    const { file } = offer
+    let isFresh = true
+    // Looked at again: of several that waited one was first.
+    for (let before = this.#running.get(file); before !== undefined; before = this.#running.get(file)) {
+      isFresh = false
+      await before
     }
-    return { part, isFresh, end }
+    let ended = () => {}
+    this.#running.set(
+      file,
+      new Promise<void>((resolve) => {
+        ended = resolve
+      }),
+    )
+    const free = () => {
+      this.#running.delete(file)
+      ended()
+    }
+    let part: LentPart | null = null
+    try {
+      part = await LentPart.open(offer)
+    } finally {
+      if (part === null) free()
+    }
+    return { part, isFresh, end: async () => part?.close().finally(free) }
   }
 }

@@ -33,6 +33,10 @@ export class PeerFlights<F extends Flight> {
     this.#flights.delete(flight)
   }
 
+  get count(): number {
+    return this.#flights.size
+  }
+
   all(): Iterable<F> {
     return this.#flights
   }
@@ -44,8 +48,10 @@ export class PeerFlights<F extends Flight> {
 
   /** What the neighbour gives at most, as long as what it was asked for does not come. @see boundedRate */
   rateOf(peer: AgentKey, bytesPerSec: number | null, nowMs: number): number | null {
-    const [oldest] = this.of(peer)
-    return boundedRate(bytesPerSec, oldest ? nowMs - oldest.startedAtMs : 0)
+    for (const flight of this.#flights) {
+      if (flight.peer === peer) return boundedRate(bytesPerSec, nowMs - flight.startedAtMs)
+    }
+    return bytesPerSec
   }
 
   /** How many more may be asked for; below 0: too many are. @param ownStreamCount connections that this agent has to the origin */

@@ -8,19 +8,16 @@ import type { FileHandle } from 'node:fs/promises'
 import { systemCode } from '../errors.ts'
 import { PartContent } from './part-content.ts'
 import type { PartOffer } from './request.ts'
-import { fileOf, isOurs, openPart, PART_SUFFIX } from './staged-part.ts'
+import { fileOf, isOurs, openPart } from './staged-part.ts'
 
-/** Of a part that a process writes; not of one at rest, nor of a job's. */
-const LIVE_PART = /-[0-9]+-[0-9]+\.shorthaul-part$/
+/** Of a part that a process writes: host, process, number. Not of one at rest, nor of a job's. */
+const LIVE_PART = /\.[A-Za-z0-9]+-[0-9]{1,10}-[0-9]+\.shorthaul-part$/
 
 export class LentPart {
-  /** Tells the file from all others. */
-  readonly file: string
   readonly content: PartContent
   readonly #handle: FileHandle
 
   private constructor(offer: PartOffer, handle: FileHandle) {
-    this.file = offer.file
     this.content = new PartContent(handle, offer.target)
     this.#handle = handle
   }
@@ -32,7 +29,7 @@ export class LentPart {
    */
   static async open(offer: PartOffer): Promise<LentPart | null> {
     const { path, file } = offer
-    if (!path.endsWith(PART_SUFFIX) || !LIVE_PART.test(path)) return null
+    if (!LIVE_PART.test(path)) return null
     let handle: FileHandle | null = null
     let isTaken = false
     try {

@@ -10,7 +10,7 @@ import { PositionSet } from '../content/position-set.ts'
 import { SEGMENT_BYTES, segmentBytes, segmentCount } from '../content/segmentation.ts'
 import type { VerifiedBytes } from '../content/verified.ts'
 import { localIoError } from '../errors.ts'
-import { writeAt } from './staged-part.ts'
+import { onDisk, writeAt } from './staged-part.ts'
 
 /** So much is written before the disk is made to take it: few enough flushes for a slow disk, little left at the end. */
 const FLUSH_BYTES = 16 * 1024 * 1024
@@ -61,10 +61,11 @@ export class PartContent {
   /** Throws everything away. */
   async restart(): Promise<void> {
     await this.settled()
-    await this.#io('write', () => this.#handle.truncate(0))
+    await onDisk('write', this.#target, () => this.#handle.truncate(0))
     this.#flushFailure = null
     this.#unflushedBytes = 0
     this.#hash = createHash('sha256')
+    this.#hashing = Promise.resolve() // or a read that failed would fail the next generation too
     this.#hashedCount = 0
     this.#written = null
   }
@@ -79,10 +80,10 @@ export class PartContent {
 
   /** Cut to its length, and on disk. */
   async sync(lengthBytes: number): Promise<void> {
-    await this.#io('write', () => this.#handle.truncate(lengthBytes)) // a longer part of an older generation
+    await onDisk('write', this.#target, () => this.#handle.truncate(lengthBytes)) // a longer part of an older generation
     await this.settled()
     this.#mustBeOnDisk()
-    await this.#io('write', () => this.#handle.sync())
+    await onDisk('write', this.#target, () => this.#handle.sync())
   }
 
   /** Nothing is under way when this returns; how it went is told by the other methods. Never rejects. */
@@ -113,15 +114,6 @@ export class PartContent {
     if (cause !== null) throw localIoError('write', this.#target, cause, 'SHORTHAUL_TARGET_UNWRITABLE')
   }
 
-  /** A disk that fails is an error with a code, wherever it does. */
-  async #io<T>(action: 'read' | 'write', operation: () => Promise<T>): Promise<T> {
-    try {
-      return await operation()
-    } catch (cause) {
-      throw localIoError(action, this.#target, cause, 'SHORTHAUL_TARGET_UNWRITABLE')
-    }
-  }
-
   /** Feeds the digest as far as the content is there without holes. One at a time, in order. */
   #hashPrefix(fresh: { index: number; bytes: Uint8Array } | null): Promise<void> {
     const step = async () => {
@@ -134,7 +126,8 @@ export class PartContent {
           // The same for all: a fresh MiB for each is what makes V8 collect.
           this.#readBuffer ??= Buffer.allocUnsafeSlow(SEGMENT_BYTES)
           const buffer = this.#readBuffer
-          const { bytesRead } = await this.#io('read', () => this.#handle.read(buffer, 0, end - start, start))
+          const read = () => this.#handle.read(buffer, 0, end - start, start)
+          const { bytesRead } = await onDisk('read', this.#target, read)
           this.#hash.update(buffer.subarray(0, bytesRead))
         }
         this.#hashedCount = index + 1

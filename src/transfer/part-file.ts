@@ -27,6 +27,7 @@ import {
   fileOf,
   isOurs,
   mustBeReplaceable,
+  onDisk,
   openPart,
   openStaged,
   PART_SUFFIX,
@@ -95,19 +96,20 @@ export class PartFile implements Delivery {
   }
 
   async offer(): Promise<PartOffer> {
-    const file = await this.#io('read', () => fileOf(this.#handle))
+    const file = await onDisk('read', this.target, () => fileOf(this.#handle))
     return { target: this.target, path: this.localPath, file }
   }
 
   async leftOver(): Promise<readonly (SegmentHash | null)[]> {
-    const { size } = await this.#io('read', () => this.#handle.stat())
+    const { size } = await onDisk('read', this.target, () => this.#handle.stat())
     if (size === 0) return []
     const { hashSegment } = await loadHashing()
     const hashes: (SegmentHash | null)[] = []
     const buffer = Buffer.allocUnsafe(SEGMENT_BYTES)
     for (let index = 0; index < segmentCount(size); index++) {
       const { start, end } = segmentBytes(index, size)
-      const { bytesRead } = await this.#io('read', () => this.#handle.read(buffer, 0, end - start, start))
+      const read = () => this.#handle.read(buffer, 0, end - start, start)
+      const { bytesRead } = await onDisk('read', this.target, read)
       hashes.push(bytesRead > 0 ? hashSegment(buffer.subarray(0, bytesRead)) : null)
     }
     return hashes
@@ -175,15 +177,6 @@ export class PartFile implements Delivery {
       await this.#handle.close()
     } finally {
       livePaths.delete(this.localPath)
-    }
-  }
-
-  /** A disk that fails is an error with a code, wherever it does. */
-  async #io<T>(action: 'read' | 'write', operation: () => Promise<T>): Promise<T> {
-    try {
-      return await operation()
-    } catch (cause) {
-      throw localIoError(action, this.target, cause, 'SHORTHAUL_TARGET_UNWRITABLE')
     }
   }
 }

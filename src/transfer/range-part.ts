@@ -13,7 +13,7 @@ import { segmentBytes } from '../content/segmentation.ts'
 import type { VerifiedBytes } from '../content/verified.ts'
 import { localIoError } from '../errors.ts'
 import type { Delivery, FileRange } from './request.ts'
-import { discardStaged, openStaged, syncDirectory, writeAt } from './staged-part.ts'
+import { discardStaged, onDisk, openStaged, syncDirectory, writeAt } from './staged-part.ts'
 import { slicesOf, Wanted } from './wanted.ts'
 
 /** Of the file that is read once more for its digest. */
@@ -74,12 +74,8 @@ export class RangePart implements Delivery {
 
   onWindow(): void {}
 
-  async restart(): Promise<void> {
-    try {
-      await this.#handle.truncate(0)
-    } catch (cause) {
-      throw localIoError('write', this.#target, cause, 'SHORTHAUL_TARGET_UNWRITABLE')
-    }
+  restart(): Promise<void> {
+    return onDisk('write', this.#target, () => this.#handle.truncate(0))
   }
 
   /** Reads the part once more: slices come in any order, and one segment may go to several places. */

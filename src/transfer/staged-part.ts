@@ -108,20 +108,27 @@ export function openPart(path: string, flags: number): Promise<FileHandle> {
   return open(path, constants.O_RDWR | constants.O_NOFOLLOW | flags, 0o666)
 }
 
+/** A disk that fails is an error with a code, wherever it does. @throws SHORTHAUL_TARGET_UNWRITABLE, SHORTHAUL_DISK_FULL */
+export async function onDisk<T>(action: 'read' | 'write', target: string, operation: () => Promise<T>): Promise<T> {
+  try {
+    return await operation()
+  } catch (cause) {
+    throw localIoError(action, target, cause, 'SHORTHAUL_TARGET_UNWRITABLE')
+  }
+}
+
 /** All of the bytes at their place in the part. @throws SHORTHAUL_TARGET_UNWRITABLE, SHORTHAUL_DISK_FULL */
 export async function writeAt(
   handle: FileHandle,
   bytes: Uint8Array,
   at: { readonly offset: number; readonly target: string },
 ): Promise<void> {
-  try {
+  await onDisk('write', at.target, async () => {
     for (let done = 0; done < bytes.byteLength; ) {
       const { bytesWritten } = await handle.write(bytes, done, bytes.byteLength - done, at.offset + done)
       done += bytesWritten
     }
-  } catch (cause) {
-    throw localIoError('write', at.target, cause, 'SHORTHAUL_TARGET_UNWRITABLE')
-  }
+  })
 }
 
 /** The target's name, or what stands for a name that leaves no room for what a part's name adds to it. */

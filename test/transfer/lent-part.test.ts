@@ -52,7 +52,9 @@ await t.test('what is not the part that the lender sees is not written to', asyn
   const twice = join(dir, '.file.bin.host-1-2.shorthaul-part')
   const resting = join(dir, '.file.bin.shorthaul-part')
   const staged = join(dir, '.file.bin.0123abcd-0.shorthaul-part')
-  for (const path of [precious, twice, resting, staged]) writeFileSync(path, 'precious')
+  const digits = join(dir, '.file.bin.01234567-0123-4567-8901-012345678901-0.shorthaul-part')
+  const all = [precious, twice, resting, staged, digits]
+  for (const path of all) writeFileSync(path, 'precious')
   symlinkSync(precious, linked)
   linkSync(twice, join(dir, 'its-second-name'))
   for (const [path, file] of [
@@ -63,11 +65,12 @@ await t.test('what is not the part that the lender sees is not written to', asyn
     [twice, fileOf(twice)],
     [resting, fileOf(resting)],
     [staged, fileOf(staged)],
+    [digits, fileOf(digits)],
     [dir, fileOf(dir)],
   ] as const) {
     t.equal(await LentPart.open({ ...offer, path, file }), null, path)
   }
-  t.ok([precious, twice, resting, staged].every((path) => readFileSync(path, 'utf8') === 'precious'))
+  t.ok(all.every((path) => readFileSync(path, 'utf8') === 'precious'))
 })
 
 await t.test('nor that of another user', { skip: !IS_ROOT && 'needs root' }, async (t) => {
@@ -96,7 +99,16 @@ await t.test('who is lent a part anew waits for the loan before, and is told tha
   await loan.end()
   const third = await loans.borrow(offer)
   t.ok(third.isFresh)
+  let lentCount = 0
+  const waiting = [1, 2].map(async () => {
+    const next = await loans.borrow(offer)
+    t.equal(++lentCount, 1, 'of several that wait, one at a time')
+    await next.part?.content.write(0, segment(0))
+    lentCount--
+    await next.end()
+  })
   await third.end()
+  await Promise.all(waiting)
   const none = await loans.borrow(null)
   t.equal(none.part, null)
   await none.end()
