@@ -14,7 +14,7 @@
  * Does not verify and does not know where bytes come from. Runs as the user who owns the target.
  */
 import { constants } from 'node:fs'
-import { type FileHandle, lstat, readdir, rename, unlink } from 'node:fs/promises'
+import { type FileHandle, lstat, readdir, readFile, rename, unlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
 import type { SegmentHash } from '../content/ids.ts'
@@ -202,7 +202,7 @@ async function adopt(directory: string, names: { stem: string; working: string }
     const owner = entry.slice(prefix.length - 1, -PART_SUFFIX.length)
     const path = join(directory, entry)
     // What stands under our own new name cannot be of a live process.
-    if (owner !== '' && path !== working && !isLeftByDead(owner, path)) continue
+    if (owner !== '' && path !== working && !(await isLeftByDead(owner, path))) continue
     if (adopted && path === working) continue
     try {
       if (!isOurs(await lstat(path))) continue
@@ -241,7 +241,7 @@ async function takeOver(path: string, working: string): Promise<FileHandle | nul
 }
 
 /** @param owner `.<host>-<pid>-<n>` */
-function isLeftByDead(owner: string, path: string): boolean {
+async function isLeftByDead(owner: string, path: string): Promise<boolean> {
   const match = /^\.([A-Za-z0-9]+)-(\d{1,10})-\d+$/.exec(owner)
   // Another host's process cannot be looked up: its part on a shared directory is left alone.
   if (!match || match[1] !== HOST) return false
@@ -250,8 +250,19 @@ function isLeftByDead(owner: string, path: string): boolean {
   if (pid === process.pid) return !livePaths.has(path)
   try {
     process.kill(pid, 0)
-    return false
   } catch (error) {
     return systemCode(error) === 'ESRCH'
+  }
+  return isUnreaped(pid)
+}
+
+/** A killed process whose parent never asks for its end, as under `timeout` or a container's first process, keeps its number. */
+async function isUnreaped(pid: number): Promise<boolean> {
+  try {
+    // Linux: `pid (name) state ...`, where the name may hold anything.
+    const stat = await readFile(`/proc/${pid}/stat`, 'latin1')
+    return /^[ZX]/.test(stat.slice(stat.lastIndexOf(')') + 2))
+  } catch {
+    return false
   }
 }

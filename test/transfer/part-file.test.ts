@@ -17,6 +17,7 @@ import {
 import { type FileHandle, open } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { basename, dirname, join } from 'node:path'
+import { createInterface } from 'node:readline'
 import t, { type Test } from 'tap'
 import { hashSegment } from '../../src/content/digest.ts'
 import { SEGMENT_BYTES } from '../../src/content/segmentation.ts'
@@ -29,6 +30,7 @@ const TAIL_BYTES = 1234
 const LENGTH = 2 * SEGMENT_BYTES + TAIL_BYTES
 const CONTENT = Buffer.concat([partSegment(0), partSegment(1), partSegment(2, TAIL_BYTES)])
 const HOST = hostname().replace(/[^A-Za-z0-9]/g, '') || 'host'
+const PART_CHILD = join(import.meta.dirname, 'part-child.ts')
 const IS_ROOT = process.getuid?.() === 0
 
 function segment(index: number): VerifiedSegment {
@@ -65,8 +67,7 @@ function isUntouched(victim: string): boolean {
 }
 
 async function startChild(t: Test, args: readonly string[]): Promise<{ child: ChildProcess; partPath: string }> {
-  const program = join(import.meta.dirname, 'part-child.ts')
-  const child = spawn(process.execPath, [TS_IMPORT, program, ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, [TS_IMPORT, PART_CHILD, ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
   t.teardown(() => child.kill('SIGKILL'))
   const [line] = await once(child.stdout, 'data', { signal: AbortSignal.timeout(30_000) })
   return { child, partPath: String(line).trim() }
@@ -166,6 +167,23 @@ void t.test('resuming', async (t) => {
     await part.begin({ lengthBytes: LENGTH })
     await finish(part)
     t.ok(isContent(target))
+    t.same(readdirSync(dir), ['file.bin'])
+  })
+
+  const skip = existsSync('/proc/self/stat') ? false : 'the system does not show such processes'
+  await t.test('so is that of one whose parent has not noticed its death', { skip }, async (t) => {
+    const { dir, target } = place(t)
+    // The shell becomes a program that waits for nobody.
+    const script = '"$@" & echo $!; exec sleep 600'
+    const child = [process.execPath, TS_IMPORT, PART_CHILD, target, '2', 'hang']
+    const parent = spawn('sh', ['-c', script, 'sh', ...child], { stdio: ['ignore', 'pipe', 'inherit'] })
+    t.teardown(() => parent.kill('SIGKILL'))
+    const lines = createInterface(parent.stdout)[Symbol.asyncIterator]()
+    const pid = Number((await lines.next()).value)
+    await lines.next()
+    process.kill(pid, 'SIGKILL')
+    while (!/\) Z/.test(readFileSync(`/proc/${pid}/stat`, 'latin1'))) await new Promise(setImmediate)
+    await finish(await opened(target))
     t.same(readdirSync(dir), ['file.bin'])
   })
 
