@@ -10,12 +10,19 @@ const BUCKET_MS = 60_000
 const BUCKETS = 10
 /** Samples that tell how far round trips scatter when nothing queues: a busy radio scatters more than a cable. */
 const NOISE_SAMPLES = 32
+/** What the last few have in common is no scatter: it may be the small queue that somebody keeps. */
+const NOISE_LOOK = 4
 const MIN_NOISE_SAMPLES = 5
 const THRESHOLD_MS = { min: 25, max: 80 } as const
 const NOISE_FACTOR = 1.5
 const NOISE_MARGIN_MS = 10
 /** Samples that a change of the base is judged by. */
 const RECENT_MS = 8000
+/** Long enough for some answers of a line that scatters to find it empty. */
+const LEAST_MS = 600
+/** More than this is never empty. */
+const KEPT_QUEUE_MS = 4
+const KEPT_NOISE_RATIO = 0.5
 const MAX_RECENT = 128
 
 export interface DelayView {
@@ -28,6 +35,8 @@ export interface DelayView {
   readonly soonQueueMs: number
   /** Of one more: surer, for what is so little that it may be chance. */
   readonly standingQueueMs: number
+  /** The smallest of the last second: of an empty line next to nothing, however much round trips scatter. */
+  readonly leastQueueMs: number
   /** Above: somebody else is in the queue, for as long as our own reading is the slowest part of our flow. */
   readonly thresholdMs: number
   /** What nine of ten round trips stay below when nobody queues: less than this says nothing. */
@@ -61,8 +70,10 @@ export class DelayEstimator {
     this.#lastMs = [rttMs, ...this.#lastMs].slice(0, MAX_LAST)
     this.#recent = this.#recent.filter(({ atMs }) => nowMs - atMs < RECENT_MS).slice(-MAX_RECENT)
     this.#recent.push({ atMs: nowMs, rttMs })
-    const queueMs = rttMs - this.#baseMs()
-    if (isQuiet && queueMs <= this.thresholdMs) this.#learnNoise(queueMs)
+    const leastQueueMs = this.#leastMs() - this.#baseMs()
+    const isSomebodys =
+      rttMs - this.#baseMs() > this.thresholdMs || isKeptQueue({ leastQueueMs, noiseMs: this.#noiseMs })
+    if (isQuiet && !isSomebodys) this.#learnNoise(rttMs)
   }
 
   /** Null until there is a first answer. @param pendingMs age of a probe that is not answered yet; 0: none */
@@ -79,6 +90,7 @@ export class DelayEstimator {
       recentQueueMs: queueOf(count),
       soonQueueMs: queueOf(count - 1),
       standingQueueMs: queueOf(count + 1),
+      leastQueueMs: this.#leastMs() - baseMs,
       thresholdMs: this.thresholdMs,
       noiseMs: this.#noiseMs,
     }
@@ -119,8 +131,13 @@ export class DelayEstimator {
     return Math.min(...this.#minima.values())
   }
 
-  #learnNoise(queueMs: number): void {
-    this.#quietMs.push(queueMs)
+  #leastMs(): number {
+    const untilMs = this.#recent.at(-1)?.atMs ?? 0
+    return Math.min(...this.#recent.filter(({ atMs }) => untilMs - atMs < LEAST_MS).map(({ rttMs }) => rttMs))
+  }
+
+  #learnNoise(rttMs: number): void {
+    this.#quietMs.push(rttMs - Math.min(...this.#lastMs.slice(0, NOISE_LOOK)))
     if (this.#quietMs.length > NOISE_SAMPLES) this.#quietMs.shift()
     if (this.#quietMs.length < MIN_NOISE_SAMPLES) return
     this.#noiseMs = quantile(this.#quietMs, 0.9)
@@ -152,4 +169,9 @@ export function isAbove({ recentQueueMs, soonQueueMs }: DelayView, queueMs: numb
 /** What queues is nothing to speak of. */
 export function isCool({ recentQueueMs, thresholdMs }: DelayView): boolean {
   return recentQueueMs < thresholdMs / 2
+}
+
+/** A queue that never goes, however small: somebody fills the line. */
+export function isKeptQueue({ leastQueueMs, noiseMs }: Pick<DelayView, 'leastQueueMs' | 'noiseMs'>): boolean {
+  return leastQueueMs > Math.max(KEPT_QUEUE_MS, KEPT_NOISE_RATIO * noiseMs)
 }

@@ -34,7 +34,7 @@ const REPORT_AGE_MS = 1500
 /** Two transfers so close together are one for the law: the line is as it was. */
 const SAME_RUN_MS = 2000
 /** At the start more often: what is noticed late is then much too much. */
-const PROBE_MS = { startup: 50, fast: 100, slow: 250, follower: 1000 } as const
+const PROBE_MS = { rising: 50, fast: 100, slow: 250, follower: 1000 } as const
 /** Above, the probe is fast: 89 bytes ten times a second are then nothing. */
 const FAST_PROBE_BYTES_PER_SEC = 1_250_000
 
@@ -375,10 +375,11 @@ export class WanGovernor {
   }
 
   #probe(): void {
-    const { bytesPerSec, phase } = this.#law.state
-    const fast = bytesPerSec > FAST_PROBE_BYTES_PER_SEC ? PROBE_MS.fast : PROBE_MS.slow
-    const own = phase === 'startup' ? PROBE_MS.startup : fast
-    this.#delay.setInterval(this.#isLead ? own : PROBE_MS.follower)
+    const { bytesPerSec, capacityBytesPerSec, phase } = this.#law.state
+    const isFast = (capacityBytesPerSec ?? bytesPerSec) > FAST_PROBE_BYTES_PER_SEC
+    const steadyMs = isFast ? PROBE_MS.fast : PROBE_MS.slow
+    const isRising = phase === 'startup' || phase === 'ramp'
+    this.#delay.setInterval(this.#isLead ? (isRising ? PROBE_MS.rising : steadyMs) : PROBE_MS.follower)
     if (this.#delay.isRunning || this.#probeUrl === '') return
     this.#delay.start(this.#c.openProbe(this.#probeUrl, this.#probeProxy))
   }

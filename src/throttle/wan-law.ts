@@ -9,7 +9,7 @@
  * Does not know how bytes are held back (pacer.ts), who measures (wan-governor.ts), nor how the rate is divided among the
  * agents of a branch (wan-shares.ts): all rates here are of the branch as a whole.
  */
-import { type DelayView, isAbove, isCool, isHot } from './delay-estimator.ts'
+import { type DelayView, isAbove, isCool, isHot, isKeptQueue } from './delay-estimator.ts'
 import { isQueue, QueueSuspicion, type Suspicion } from './queue-suspicion.ts'
 import {
   isUserHere,
@@ -29,9 +29,7 @@ const QUIET_RATE = 5 * MBIT
  * grow by the excess only; once it holds none, the sender takes what the window lets it, and the window grows with it.
  */
 const STARTUP_STEP_MS = 100
-const STARTUP_FACTOR = { slow: 1.25, fast: 1.12, careful: 1.06 } as const
-/** Up to here an overshoot is little, whatever the line. */
-const SLOW_RATE = 8 * MBIT
+const STARTUP_FACTOR = { first: 1.25, careful: 1.06 } as const
 const STARTUP_LEAD_FACTOR = 2.2
 /** Of a start's rate, read at least while answers come late; and from when on they do. */
 const LEAST_GUARD_RATIO = 0.5
@@ -78,14 +76,20 @@ const CUT_RATIO = 0.1
 const CUT_LOOK_MS = 150
 const CUT_EMPTIED_RATIO = 0.6
 const MAX_HOLD_MS = 8000
+/** For so long a small queue that never goes is believed to be somebody's. */
+const KEPT_HOLD_MS = 15_000
 const HOLD_ROUND_TRIPS = 20
 const QUICK_RELAPSE_MS = 5000
 /** Of a capacity that had not held for long when somebody came: where it is searched from. */
 const RESEARCH_RATIO = 0.25
 const RAMP_STEP_MS = 200
 const RAMP_FROM_RATIO = 0.1
+/** Of the line, at most more at a time: who is there and leaves no queue shows before much of one has grown. */
+const RAMP_STEP_RATIO = 0.2
 const RAMP_LEAD_FACTOR = 3
 const RELAPSE_CEILING_RATIO = 0.8
+/** How long we stay there before we look whether there is more. */
+const CEILING_MS = 1000
 const APPROACH_RATIO_PER_SEC = 0.5
 const RETREAT_RATIO_PER_SEC = 0.4
 const LEAST_CRUISE_RATIO = 0.7
@@ -102,8 +106,9 @@ const PROBE_MS = 400
 const PROBE_LOOK_MS = 200
 const PROBE_FOUND = 1.03
 const COMES_RATIO = 0.97
-const CEILING_GROWTH_PER_SEC = 0.03
-const CEILING_DOUBLES_MS = 4000
+/** Of what is read for, by who has come back: less comes where somebody has the line. */
+const STARVED_RATIO = 0.7
+const STARVED_MS = 300
 /**
  * At the floor for so long, and round trips as steady as an empty line has them: the path is longer, nobody is there. A
  * queue of CUBIC is as steady for 7 s in the middle between two losses, not for longer.
@@ -124,6 +129,7 @@ export class WanLaw {
   #phase: WanPhase = 'startup'
   #rate = FIRST_RATE
   #capacity: number | null = null
+  /** Less than the capacity: where somebody queued when we came back, until it is tried with success. */
   #ceiling = Number.POSITIVE_INFINITY
   #why: WanDecision['why'] = 'starting'
   #enteredMs = 0
@@ -134,12 +140,14 @@ export class WanLaw {
   #cutQueueMs = 0
   #isCutJudged = false
   /** What follows if it proves that somebody was there when we came back. */
-  #caution: { readonly holdMs: number; readonly ceilingBytesPerSec: number | null } | null = null
+  #caution: { readonly ceilingBytesPerSec: number | null } | null = null
   /** The last cut was for a queue that was gone at once. */
   #wasAlarm = false
   #coolSinceMs: number | null = null
-  #ceilingSinceMs = 0
-  #holdMs: number
+  /** What was read when somebody was there at our last return; twice at the same rate, it is the line. */
+  #relapsedAt: number | null = null
+  /** How often in a row somebody proved to be there when we came back. */
+  #relapses = 0
   #yieldEndedMs = Number.NEGATIVE_INFINITY
   /** Own rate when the start last overshot. */
   #overshotRate: number | null = null
@@ -168,7 +176,6 @@ export class WanLaw {
 
   constructor(level: WanLevel) {
     this.#level = level
-    this.#holdMs = level.holdMs
   }
 
   get state(): WanState {
@@ -185,7 +192,7 @@ export class WanLaw {
   setLevel(level: WanLevel): void {
     if (level === this.#level) return
     this.#level = level
-    this.#holdMs = level.holdMs
+    this.#relapses = 0
   }
 
   /** Goes on where another agent's law stands, or stood when it was last heard of. */
@@ -202,6 +209,7 @@ export class WanLaw {
     this.#lastMs = null
     this.#enter('startup', nowMs)
     this.#mostArrived = 0
+    this.#ceiling = Number.POSITIVE_INFINITY
     this.#rate = FIRST_RATE
   }
 
@@ -214,7 +222,6 @@ export class WanLaw {
     if (isFirst) this.#enter(this.#phase, nowMs)
     this.#coolSinceMs = sample.delay === null || isCool(sample.delay) ? (this.#coolSinceMs ?? nowMs) : null
     const dtSec = passedMs / 1000
-    this.#growCeiling(nowMs, dtSec)
     let isRebase = false
     switch (this.#phase) {
       case 'startup':
@@ -277,8 +284,7 @@ export class WanLaw {
     if (nowMs - this.#steppedMs < STARTUP_STEP_MS) return
     this.#steppedMs = nowMs
     const isNear = this.#overshotRate !== null && this.#rate > this.#overshotRate * SAME_RATE_RATIO
-    const { slow, fast, careful } = STARTUP_FACTOR
-    const factor = isNear ? careful : this.#rate < SLOW_RATE ? slow : fast
+    const factor = isNear ? STARTUP_FACTOR.careful : STARTUP_FACTOR.first
     const lead = Math.max(FIRST_RATE, STARTUP_LEAD_FACTOR * bytesPerSec.last200Ms)
     this.#rate = Math.min(this.#rate * factor, Math.max(lead, this.#rate))
     if (this.#capacity !== null && this.#rate >= this.#target(sample)) this.#enter('cruise', nowMs)
@@ -363,6 +369,10 @@ export class WanLaw {
     const capacity = this.#capacity ?? bytesPerSec.last500Ms
     if (this.#probe !== null) this.#lookAtProbe(sample, capacity)
     if (this.#probe !== null || this.#phase !== 'cruise') return
+    if (this.#isStarved(sample, capacity)) {
+      this.#relapse(sample)
+      return
+    }
     if (this.#isOthersQueue(sample)) {
       this.#meetQueue(sample, capacity)
       return
@@ -381,9 +391,15 @@ export class WanLaw {
     }
     this.#rate = Math.min(this.#rate, target)
     const isCoolLong = this.#coolSinceMs !== null && nowMs - this.#coolSinceMs >= 500
+    if (this.#ceiling < capacity) {
+      if (!isCoolLong || nowMs - this.#enteredMs < CEILING_MS || (delay !== null && isKeptQueue(delay))) return
+      this.#ceiling = Number.POSITIVE_INFINITY
+      this.#enter('ramp', nowMs)
+      return
+    }
     const mayProbe = isCoolLong && nowMs - this.#probedMs >= this.#probeEveryMs && this.#rate >= target * 0.999
     // Without a probe nothing would say that it was too much.
-    if (!mayProbe || delay === null || !sample.isLimited || this.#ceiling < capacity) return
+    if (!mayProbe || delay === null || !sample.isLimited) return
     this.#startProbe(sample, PROBE_STEP, capacity)
   }
 
@@ -394,7 +410,7 @@ export class WanLaw {
     const wereThere = this.#ceiling <= capacity || (this.#isBack && this.#isConfirmed)
     if (isEarly && wereThere) {
       // Whoever was there may still be, with less of a queue than ours was; or the line is not what it was.
-      this.#lowerCapacity(sample, capacity)
+      if (this.#ceiling >= capacity) this.#lowerCapacity(sample, capacity)
       this.#relapse(sample)
       return
     }
@@ -419,8 +435,7 @@ export class WanLaw {
       this.#capacity = capacity * PERHAPS_TOO_FAST_RATIO
       return
     }
-    const isRepeated = this.#holdMs > this.#level.holdMs
-    const seen = isRepeated ? (sample.arrivedBytesPerSec ?? capacity) * ARRIVED_MARGIN : capacity
+    const seen = this.#relapses > 0 ? (sample.arrivedBytesPerSec ?? capacity) * ARRIVED_MARGIN : capacity
     this.#capacity = Math.max(capacity * LEAST_TOO_FAST_RATIO, Math.min(capacity * TOO_FAST_RATIO, seen))
   }
 
@@ -503,10 +518,10 @@ export class WanLaw {
    */
   #enterYield({ nowMs, delay }: WanSample, { why, isCertain, ceilingBytesPerSec = null }: YieldReason): void {
     const isRelapse = nowMs - this.#yieldEndedMs < QUICK_RELAPSE_MS
-    if (!isRelapse) this.#holdMs = this.#level.holdMs
-    this.#caution = isRelapse ? { holdMs: Math.min(MAX_HOLD_MS, this.#holdMs * 2), ceilingBytesPerSec } : null
+    if (!isRelapse) this.#relapses = 0
+    this.#caution = isRelapse ? { ceilingBytesPerSec } : null
     // A queue that is gone at once, at the first return, was nobody's: answers came late for another reason.
-    if (isCertain || this.#wasAlarm) this.#beCautious(nowMs)
+    if (isCertain || this.#wasAlarm) this.#beCautious()
     this.#wasAlarm = false
     this.#why = why
     this.#cutQueueMs = delay?.queueMs ?? 0
@@ -516,11 +531,10 @@ export class WanLaw {
     this.#enter('yield', nowMs)
   }
 
-  #beCautious(nowMs: number): void {
+  #beCautious(): void {
     if (this.#caution === null) return
-    this.#holdMs = this.#caution.holdMs
+    this.#relapses++
     this.#ceiling = this.#caution.ceilingBytesPerSec ?? this.#ceiling
-    this.#ceilingSinceMs = nowMs
     this.#caution = null
   }
 
@@ -535,15 +549,17 @@ export class WanLaw {
       this.#wasAlarm = !isStillThere
       if (isStillThere) {
         this.#rate = this.#level.floorBytesPerSec
-        this.#beCautious(nowMs)
+        this.#beCautious()
       }
     }
     const isUserThere = this.#isUserThere(sample)
     const isSteady = delaySpreadMs !== null && delaySpreadMs < REBASE_SPREAD_MS
-    if (!isUserThere && elapsedMs >= REBASE_AFTER_MS && isSteady && delay !== null && !isCool(delay)) {
+    const isKept = delay !== null && isKeptQueue(delay)
+    const isQueued = isKept || (delay !== null && !isCool(delay))
+    if (!isUserThere && elapsedMs >= REBASE_AFTER_MS && isSteady && isQueued) {
       this.#enteredMs = nowMs
       this.#coolSinceMs = null
-      this.#holdMs = this.#level.holdMs
+      this.#relapses = 0
       return true
     }
     if (isUserThere || (this.#isCutJudged && delay !== null && !isCool(delay))) {
@@ -551,8 +567,10 @@ export class WanLaw {
       this.#coolSinceMs = null
       return false
     }
+    if (isKept) this.#rate = this.#level.floorBytesPerSec
     // A flow that lost much takes some round trips until it fills the line again.
-    const holdMs = Math.max(this.#holdMs, HOLD_ROUND_TRIPS * (delay?.baseMs ?? 0))
+    const repeatedMs = Math.min(MAX_HOLD_MS, this.#level.holdMs * 2 ** this.#relapses)
+    const holdMs = isKept ? KEPT_HOLD_MS : Math.max(repeatedMs, HOLD_ROUND_TRIPS * (delay?.baseMs ?? 0))
     if (this.#coolSinceMs !== null && nowMs - this.#coolSinceMs >= holdMs) {
       this.#yieldEndedMs = nowMs
       if (this.#capacity === null || (!this.#isConfirmed && this.#why === 'queue')) {
@@ -571,17 +589,28 @@ export class WanLaw {
       this.#relapse(sample)
       return
     }
+    if (this.#suspect(delay, nowMs) !== 'none') {
+      this.#steppedMs = nowMs
+      if (delay !== null && isKeptQueue(delay)) this.#relapse(sample)
+      return
+    }
     // A step is judged by answers that left after it.
     if (nowMs - this.#steppedMs < Math.max(RAMP_STEP_MS, (delay?.baseMs ?? 0) + CUT_LOOK_MS)) return
     this.#steppedMs = nowMs
     const target = this.#target(sample)
-    const start = RAMP_FROM_RATIO * (this.#capacity ?? FIRST_RATE)
-    this.#rate = Math.min(target, this.#rate * 2, Math.max(start, RAMP_LEAD_FACTOR * bytesPerSec.last200Ms))
+    const line = this.#capacity ?? FIRST_RATE
+    const next = Math.min(this.#rate * 2, this.#rate + RAMP_STEP_RATIO * line)
+    this.#rate = Math.min(target, next, Math.max(RAMP_FROM_RATIO * line, RAMP_LEAD_FACTOR * bytesPerSec.last200Ms))
     if (this.#rate >= target) this.#enter('cruise', nowMs)
   }
 
   #relapse(sample: WanSample): void {
-    const reached = Math.max(sample.bytesPerSec.last200Ms, this.#level.floorBytesPerSec)
+    const reached = sample.bytesPerSec.last200Ms
+    const before = this.#relapsedAt
+    const isUserThere = this.#isUserThere(sample)
+    this.#relapsedAt = isUserThere ? null : reached
+    const isSame = before !== null && reached > before * SAME_RATE_RATIO && before > reached * SAME_RATE_RATIO
+    if (isSame && this.#relapses > 0 && !isUserThere) this.#capacity = Math.max(reached, sample.arrivedBytesPerSec ?? 0)
     this.#giveWay(sample, Math.max(RELAPSE_CEILING_RATIO * reached, FIRST_RATE))
   }
 
@@ -607,13 +636,6 @@ export class WanLaw {
     return Math.min(ratio * (this.#capacity ?? Number.POSITIVE_INFINITY), this.#ceiling)
   }
 
-  #growCeiling(nowMs: number, dtSec: number): void {
-    if (this.#ceiling === Number.POSITIVE_INFINITY || this.#phase !== 'cruise') return
-    const doublings = Math.min(6, (nowMs - this.#ceilingSinceMs) / CEILING_DOUBLES_MS)
-    this.#ceiling *= 1 + CEILING_GROWTH_PER_SEC * 2 ** doublings * dtSec
-    if (this.#capacity !== null && this.#ceiling > this.#capacity) this.#ceiling = Number.POSITIVE_INFINITY
-  }
-
   #isHot(delay: DelayView): boolean {
     return isHot(delay, this.#level.thresholdFactor)
   }
@@ -632,6 +654,14 @@ export class WanLaw {
     this.#hotSinceMs ??= nowMs
     if (delay.noiseMs < DOUBTFUL_NOISE_MS || arrivedBytesPerSec === null) return true
     return arrivedBytesPerSec < LOSING_RATIO * bytesPerSec.last200Ms || nowMs - this.#hotSinceMs > SURELY_HOT_MS
+  }
+
+  /** Who was there when we left has the line, with a queue too small to show it. */
+  #isStarved(sample: WanSample, capacity: number): boolean {
+    const { nowMs, delay, arrivedBytesPerSec } = sample
+    if (!this.#isBack || arrivedBytesPerSec === null) return false
+    const isQueued = this.#suspect(delay, nowMs) === 'sure' && nowMs - this.#enteredMs > STARVED_MS
+    return isQueued && arrivedBytesPerSec < Math.min(OTHERS_RATIO * capacity, STARVED_RATIO * this.#rate)
   }
 
   #suspect(delay: DelayView | null, nowMs: number): Suspicion {
@@ -659,7 +689,6 @@ export class WanLaw {
     if (phase === 'cruise') {
       this.#probe = null
       this.#probedMs = nowMs
-      this.#ceilingSinceMs = nowMs
     }
   }
 }

@@ -206,7 +206,8 @@ export class Background {
   /** After each step of the line. @param nowMs differs from the line's only where a test tears the clock */
   step(nowMs = this.#line.nowMs): void {
     const { nowMs: lineMs } = this.#line
-    const probeMs = this.decision?.phase === 'startup' ? STARTUP_PROBE_MS : PROBE_MS
+    const isSearching = this.decision?.phase === 'startup' || this.decision?.phase === 'ramp'
+    const probeMs = isSearching ? STARTUP_PROBE_MS : PROBE_MS
     if (lineMs % PROBE_MS === 0) this.queueMs.push(this.#line.queueMs)
     if (lineMs % probeMs === 0) {
       if (!this.isProbeDead) {

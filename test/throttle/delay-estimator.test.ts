@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { DelayEstimator, isCool, isHot, NOISY_MS } from '../../src/throttle/delay-estimator.ts'
+import { DelayEstimator, isCool, isHot, isKeptQueue, NOISY_MS } from '../../src/throttle/delay-estimator.ts'
 
 const MINUTE_MS = 60_000
 
@@ -157,6 +157,13 @@ await t.test('how far round trips scatter is learnt only when nothing of ours ca
   await t.test('not from what is somebody else in the queue', async (t) => {
     atMs = addAll(quiet, repeat(100, 220), { atMs, isQuiet: true })
     t.match(viewOf(quiet, 0), { noiseMs: 20, thresholdMs: 40, isHot: true })
+  })
+  await t.test('nor from a small queue that somebody keeps', async (t) => {
+    const kept = new DelayEstimator()
+    const since = addAll(kept, repeat(30, 20), { atMs: 0, isQuiet: true })
+    addAll(kept, repeat(20, 30, 30, 34), { atMs: since, isQuiet: true })
+    t.match(kept.view(0), { noiseMs: 0, thresholdMs: 25, leastQueueMs: 10 })
+    t.ok(isKeptQueue(kept.view(0) ?? { leastQueueMs: 0, noiseMs: 0 }))
   })
   await t.test('and it is forgotten when the path is quiet again', async (t) => {
     addAll(quiet, repeat(40, 20), { atMs, isQuiet: true })

@@ -5,7 +5,16 @@ import { QueueSuspicion } from '../../src/throttle/queue-suspicion.ts'
 const TICK_MS = 50
 
 function late(ms: number, noiseMs = 0): DelayView {
-  return { baseMs: 20, queueMs: ms, recentQueueMs: ms, soonQueueMs: ms, standingQueueMs: ms, thresholdMs: 25, noiseMs }
+  return {
+    baseMs: 20,
+    queueMs: ms,
+    recentQueueMs: ms,
+    soonQueueMs: ms,
+    standingQueueMs: ms,
+    leastQueueMs: ms,
+    thresholdMs: 25,
+    noiseMs,
+  }
 }
 
 /** What it says when answers are so late, one tick after the other. */

@@ -81,6 +81,35 @@ t.test('somebody who comes gets the line', async (t) => {
   }
 })
 
+t.test('somebody whose flow leaves only a small queue is not taken for gone', async (t) => {
+  const shallow = [
+    { mbit: 50, rttMs: 20, fifoMs: 100 },
+    { mbit: 50, rttMs: 40, fifoMs: 100 },
+    { mbit: 20, rttMs: 20, fifoMs: 60 },
+  ]
+  for (const options of shallow) {
+    const solo = alone(options, 10_000) - alone(options, 2000)
+    const kept: number[] = []
+    const uses: number[] = []
+    for (let seed = 1; seed <= 9; seed++) {
+      const line = new Line(options)
+      const background = new Background(line)
+      background.scatterMs = scatter(seed, 3)
+      run(line, [background], 10_000 + seed * 230)
+      const foreground = line.flow()
+      run(line, [background], 2000)
+      kept.push(readWhile(foreground, () => run(line, [background], 8000)) / solo)
+      foreground.isActive = false
+      run(line, [background], 3000)
+      const bytes = readWhile(background.flow, () => run(line, [background], 2000))
+      uses.push(bytes / (2 * line.bytesPerSec))
+    }
+    const name = JSON.stringify(options)
+    t.ok(median(kept) > 0.95, `${name}: keeps ${kept.map((one) => one.toFixed(2)).join(' ')} after 2 s`)
+    t.ok(median(uses) > 0.85, `${name}: then ${uses.map((use) => use.toFixed(2)).join(' ')} of the line`)
+  }
+})
+
 t.test('when they have gone the line is used again', async (t) => {
   for (const options of LINES) {
     const { line, background } = startedOn(options)
@@ -175,7 +204,7 @@ t.test('a line that became slower, or faster, is found out', async (t) => {
   ] as const) {
     const { line, background } = startedOn({ mbit: before, rttMs: 20, fifoMs: 250 })
     line.mbit = after
-    run(line, [background], 40_000)
+    run(line, [background], 20_000)
     const bytes = readWhile(background.flow, () => run(line, [background], 4000))
     const use = bytes / (4 * line.bytesPerSec)
     t.ok(use > 0.7, `from ${before} to ${after} Mbit/s: ${use.toFixed(2)} of the line`)
