@@ -9,11 +9,13 @@ import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
 import type { Cap, CapReason } from './caps.ts'
 import type { GateCode } from './cost.ts'
+import { isCool, isKeptQueue } from './delay-estimator.ts'
 import { DelayMonitor, type DelayProbe } from './delay-monitor.ts'
 import type { DirectionView } from './foreground-meter.ts'
 import type { HostMeter } from './host-meter.ts'
 import { Pacer } from './pacer.ts'
 import { GOVERNED, type GovernedPriority, PRIORITIES, type Priority } from './priority.ts'
+import { StaleConnections } from './stale-connections.ts'
 import { WanLaw } from './wan-law.ts'
 import {
   isUserHere,
@@ -95,6 +97,7 @@ export class WanGovernor {
   readonly #demand: Record<Priority, number> = { foreground: 0, high: 0, normal: 0, low: 0 }
   readonly #law = new WanLaw(WAN_LEVELS.normal)
   readonly #delay: DelayMonitor
+  readonly #stale = new StaleConnections()
   readonly #others = new Map<string, { report: WanReport; heardAtMs: number }>()
   readonly #stop = new AbortController()
   readonly #listeners = new Set<(report: WanReport) => void>()
@@ -168,6 +171,11 @@ export class WanGovernor {
       this.#decision !== null &&
       (this.#decision.phase === 'yield' || this.#cap.maxBytesPerSec === 0)
     )
+  }
+
+  /** Connections of this priority that were opened before are worth leaving; by the monotonic clock. */
+  staleBeforeMs(priority: Priority): number {
+    return priority === 'foreground' ? Number.NEGATIVE_INFINITY : this.#stale.beforeMs
   }
 
   /** Another agent of the branch said this of itself. */
@@ -288,7 +296,22 @@ export class WanGovernor {
       this.#decide(users, level)
     }
     this.#obey(users, runs)
+    this.#lookAtConnections(runs)
     this.#report(runs)
+  }
+
+  #lookAtConnections(runs: Priority | null): void {
+    if (this.#decision === null || runs === null || runs === 'foreground') return
+    const { bytesPerSec } = this.#pacers[runs]
+    const delay = this.#delay.view()
+    this.#stale.look({
+      nowMs: this.#tickedAtMs,
+      phase: this.#decision.phase,
+      isLimited: this.#isLimited(),
+      isQueued: delay !== null && (!isCool(delay) || isKeptQueue(delay)),
+      readBytesPerSec: this.#rates('governed').last200Ms,
+      rateBytesPerSec: bytesPerSec ?? 0,
+    })
   }
 
   /** The lead's law decides for all; the others follow it, ready to go on with it. */

@@ -39,6 +39,7 @@ const GUARD_NOISE_FACTOR = 1.3
 const DOUBTFUL_NOISE_MS = 5
 /** What arrives, of what is read, when others take from our part. */
 const LOSING_RATIO = 0.95
+const LOSING_MS = 200
 const SURELY_HOT_MS = 500
 const SAME_RATE_RATIO = 0.75
 const LEAST_OF_FIRST_RATIO = 0.7
@@ -155,6 +156,7 @@ export class WanLaw {
   #mostArrived = 0
   /** In the drain under way it came much faster than we read, and a queue stood: it came as fast as the line gives. */
   #isLineSeen = false
+  #losingSinceMs: number | null = null
   /** How long our own queue takes to drain after a try that found no more; null: that was not why it drains. */
   #ownDrainMs: number | null = null
   /** The capacity has held for a while: a yield is not its fault. */
@@ -357,7 +359,10 @@ export class WanLaw {
     const line = this.#capacity ?? this.#overshotRate ?? 0
     const { arrivedBytesPerSec } = sample
     const isLosing = arrivedBytesPerSec !== null && arrivedBytesPerSec < OTHERS_RATIO * line
-    const ownMs = isLosing ? 0 : this.#ownDrainMs
+    // Buffers that are full end the flow at once, and answers that waited in our queue still come.
+    this.#losingSinceMs = isLosing ? (this.#losingSinceMs ?? nowMs) : null
+    const isOthers = this.#losingSinceMs !== null && nowMs - this.#losingSinceMs > delay.baseMs + LOSING_MS
+    const ownMs = isOthers ? 0 : this.#ownDrainMs
     // The last 200 ms must lie after what we did.
     const waitMs = ownMs === null || !this.#isHot(delay) ? MAX_DRAIN_MS : delay.baseMs + 300 + ownMs
     if (elapsedMs <= Math.min(waitMs, MAX_DRAIN_MS)) return
@@ -682,6 +687,7 @@ export class WanLaw {
     this.#enteredMs = nowMs
     this.#steppedMs = nowMs
     this.#ownDrainMs = null
+    this.#losingSinceMs = null
     this.#isLineSeen = false
     this.#suspicion.forget()
     this.#guard = 1

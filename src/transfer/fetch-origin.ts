@@ -41,6 +41,8 @@ export interface FetchOptions {
   /** Called when a segment is read whole, with the position that comes next; before `onSegment`. */
   readonly onPosition: (next: number) => void
   readonly onSegment: (index: number, bytes: Uint8Array) => Promise<void>
+  /** True when what was opened then, by the monotonic clock, is better left for a new connection. */
+  readonly isStale: (openedAtMs: number) => boolean
 }
 
 export class OriginFetcher {
@@ -49,18 +51,21 @@ export class OriginFetcher {
   readonly #resource: Resource
   readonly #c: OriginFetcherComponents
   #canRange: boolean
+  /** It said so, or has done it. */
+  #isSureToRange: boolean
   #failedAttempts = 0
   #notBeforeMs = 0
   #isAskedToWait = false
 
   constructor(
-    target: { origin: Origin; request: OriginRequest; resource: Resource; acceptsRanges: boolean },
+    target: { origin: Origin; request: OriginRequest; resource: Resource; acceptsRanges: boolean | null },
     components: OriginFetcherComponents,
   ) {
     this.#origin = target.origin
     this.#request = target.request
     this.#resource = target.resource
-    this.#canRange = target.acceptsRanges
+    this.#canRange = target.acceptsRanges !== false
+    this.#isSureToRange = target.acceptsRanges === true
     this.#c = components
   }
 
@@ -105,11 +110,26 @@ export class OriginFetcher {
 
   /** @throws SHORTHAUL_ORIGIN_*, and what `onSegment` throws */
   async fetch(range: SegmentRange, options: FetchOptions): Promise<void> {
-    const { lengthBytes, signal, wants, onBytes, onPosition, onSegment } = options
-    const stream = options.stream ?? (await this.#open(range, { lengthBytes, signal }))
+    const { lengthBytes, signal } = options
+    let rest: SegmentRange | null = range
+    for (let { stream } = options; rest !== null; stream = null) {
+      const openedAtMs = this.#c.clock.monotonicMs()
+      const opened = stream ?? (await this.#open(rest, { lengthBytes, signal }))
+      rest = await this.#read(opened, rest, { ...options, isStale: () => options.isStale(openedAtMs) })
+    }
+  }
+
+  /** @returns what another connection has to go on with; null: all has come */
+  async #read(
+    stream: OriginStream,
+    range: SegmentRange,
+    options: Omit<FetchOptions, 'isStale'> & { readonly isStale: () => boolean },
+  ): Promise<SegmentRange | null> {
+    const { lengthBytes, signal, wants, onBytes, onPosition, onSegment, isStale } = options
     const pending = new Set<Promise<void>>()
     let commitError: unknown = null
     let next = stream.offset / SEGMENT_BYTES
+    let isLeft = false
     try {
       const segments = readSegments(stream, {
         signal,
@@ -146,9 +166,12 @@ export class OriginFetcher {
         if (next >= range.end) break
         // A stream that cannot be asked for a range is read through what we have already.
         if (!wants(next) && this.#canRange) break
+        isLeft = this.#isSureToRange && isStale()
+        if (isLeft) break
       }
       await Promise.all(pending)
       if (commitError !== null) throw commitError
+      if (isLeft) return { start: next, end: range.end }
       const isCutShort = next < segmentCount(lengthBytes) && next < range.end && wants(next)
       if (isCutShort) {
         throw new ShorthaulError(
@@ -156,6 +179,7 @@ export class OriginFetcher {
           `Cannot read the body of the origin: it ended before segment ${next}`,
         )
       }
+      return null
     } finally {
       await Promise.allSettled(pending)
       await stream.cancel()
@@ -166,10 +190,13 @@ export class OriginFetcher {
     const { lengthBytes, signal } = options
     const isWhole = range.start === 0 && range.end === segmentCount(lengthBytes)
     const bytes = { start: range.start * SEGMENT_BYTES, end: Math.min(range.end * SEGMENT_BYTES, lengthBytes) }
-    return this.#origin.open(this.#request, {
-      ...(this.#canRange && !isWhole ? { range: bytes } : {}),
+    const isPart = this.#canRange && !isWhole
+    const stream = await this.#origin.open(this.#request, {
+      ...(isPart ? { range: bytes } : {}),
       expected: { validator: this.#resource.validator, lengthBytes },
       signal,
     })
+    this.#isSureToRange ||= isPart
+    return stream
   }
 }

@@ -154,7 +154,7 @@ export class GenerationRun {
             origin: this.#components.origin,
             request: this.#run.originRequest,
             resource: shared.record.resource,
-            acceptsRanges: found.facts.acceptsRanges !== false,
+            acceptsRanges: found.facts.acceptsRanges,
           },
           { clock, random, tally: this.#run.tally, pool: this.#components.pool, limiter: this.#run.limiter, note },
         )

@@ -204,6 +204,7 @@ export class OriginClaims {
           onSegment: async (index, bytes) => {
             settle(index, await this.#positions.commit(index, bytes))
           },
+          isStale: (openedAtMs) => this.#wan !== null && openedAtMs < this.#wan.staleBeforeMs(this.#priority),
         },
       )
     } catch (error) {

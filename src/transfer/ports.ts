@@ -39,6 +39,8 @@ export interface WanControl {
   hold(priority: Priority): Hold | null
   /** Somebody else needs the line: what is slow is so for all. */
   isBusy(priority: Priority): boolean
+  /** Connections that were opened before, by the monotonic clock, are better left for new ones. */
+  staleBeforeMs(priority: Priority): number
 }
 
 export interface PeerLane {

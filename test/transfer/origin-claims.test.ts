@@ -57,8 +57,10 @@ function setUp(options: { isAlone?: boolean; canRange?: boolean; wanted?: Positi
   const wan = {
     current: null as Hold | null,
     isLineBusy: false,
+    staleMs: Number.NEGATIVE_INFINITY,
     hold: () => wan.current,
     isBusy: () => wan.isLineBusy,
+    staleBeforeMs: () => wan.staleMs,
   }
   const holds: Hold[] = []
   const landed: [number, boolean][] = []

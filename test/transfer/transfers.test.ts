@@ -468,9 +468,30 @@ function holdingWan() {
     current: { code: 'urgent-work', text: 'work of priority high goes first', untilMs: null } as Hold | null,
     hold: () => wan.current,
     isBusy: () => false,
+    staleBeforeMs: () => Number.NEGATIVE_INFINITY,
   }
   return wan
 }
+
+void t.test('connections that the governor calls stale are left between two segments', async (t) => {
+  for (const [name, behaviour, asked] of [
+    ['an origin that does ranges', {}, [null, `bytes=${2 * MIB}-${SIZE - 1}`]],
+    ['one that does not', { noRange: true }, [null]],
+  ] as const) {
+    await t.test(name, async (t) => {
+      const { branch, origin, dir } = await setUp(t)
+      const url = origin.serve('/a', { seed: 35, lengthBytes: SIZE }, behaviour)
+      let looks = 0
+      const staleBeforeMs = () => (++looks === 2 ? Number.POSITIVE_INFINITY : Number.NEGATIVE_INFINITY)
+      const agent = await branch.add(dir('a'), { wan: { hold: () => null, isBusy: () => false, staleBeforeMs } })
+      const { path, sources } = await agent.fetch(url, { priority: 'low' })
+      const ranges = origin.requests('/a', 'GET').map(({ headers }) => headers.range ?? null)
+      t.same(ranges, asked)
+      t.equal(sources.origin, SIZE)
+      t.ok(isFile(path, contentOf(origin, '/a')), 'the bytes are right')
+    })
+  }
+})
 
 void t.test('when nothing may be had from the origin for now', async (t) => {
   for (const [name, behaviour] of [

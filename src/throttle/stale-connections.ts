@@ -1,0 +1,47 @@
+/**
+ * When connections to origins are worth leaving for new ones: after somebody else had the line. A sender that lost
+ * packets then goes on from a small window, which over a long way takes tens of seconds to grow; a new connection finds
+ * what the line gives within some round trips. Once for each return, so that nobody's congestion control is undone by it:
+ * what is slow for another reason stays slow. Pure over (sample, monotonic now).
+ */
+import type { WanPhase } from './wan-sample.ts'
+
+/** Of the rate, less than this comes. */
+const SLOW_RATIO = 0.5
+const SLOW_MS = 500
+
+export interface ConnectionsSample {
+  readonly nowMs: number
+  readonly phase: WanPhase
+  /** Something waits for the rate, or it was read out of the kernel a moment ago: the connections are not what limits. */
+  readonly isLimited: boolean
+  /** Somebody's queue stands: what is slow is so for all. */
+  readonly isQueued: boolean
+  readonly readBytesPerSec: number
+  readonly rateBytesPerSec: number
+}
+
+export class StaleConnections {
+  #isBack = false
+  #slowSinceMs: number | null = null
+  #beforeMs = Number.NEGATIVE_INFINITY
+
+  /** Those that are older, by the monotonic clock, are better left when what they carry allows it. */
+  get beforeMs(): number {
+    return this.#beforeMs
+  }
+
+  look({ nowMs, phase, isLimited, isQueued, readBytesPerSec, rateBytesPerSec }: ConnectionsSample): void {
+    if (phase === 'yield') this.#isBack = true
+    const isBack = this.#isBack && (phase === 'ramp' || phase === 'cruise')
+    const isSlow = readBytesPerSec < SLOW_RATIO * rateBytesPerSec
+    if (!isBack || !isSlow || isLimited || isQueued) {
+      this.#slowSinceMs = null
+      return
+    }
+    this.#slowSinceMs ??= nowMs
+    if (nowMs - this.#slowSinceMs < SLOW_MS) return
+    this.#isBack = false
+    this.#beforeMs = nowMs
+  }
+}
