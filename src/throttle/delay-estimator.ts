@@ -20,6 +20,8 @@ const NOISE_MARGIN_MS = 10
 const RECENT_MS = 8000
 /** Long enough for some answers of a line that scatters to find it empty. */
 const LEAST_MS = 600
+/** Where answers are rare it takes longer. */
+const LEAST_SAMPLES = 3
 /** More than this is never empty. */
 const KEPT_QUEUE_MS = 4
 const KEPT_NOISE_RATIO = 0.5
@@ -35,11 +37,11 @@ export interface DelayView {
   readonly soonQueueMs: number
   /** Of one more: surer, for what is so little that it may be chance. */
   readonly standingQueueMs: number
-  /** The smallest of the last second: of an empty line next to nothing, however much round trips scatter. */
+  /** The smallest of the last 0.6 s: of an empty line next to nothing, however much round trips scatter. */
   readonly leastQueueMs: number
   /** Above: somebody else is in the queue, for as long as our own reading is the slowest part of our flow. */
   readonly thresholdMs: number
-  /** What nine of ten round trips stay below when nobody queues: less than this says nothing. */
+  /** By how much nine of ten round trips exceed the least of the last few when nobody queues: less than this says nothing. */
   readonly noiseMs: number
 }
 
@@ -133,7 +135,9 @@ export class DelayEstimator {
 
   #leastMs(): number {
     const untilMs = this.#recent.at(-1)?.atMs ?? 0
-    return Math.min(...this.#recent.filter(({ atMs }) => untilMs - atMs < LEAST_MS).map(({ rttMs }) => rttMs))
+    const few = this.#recent.slice(-LEAST_SAMPLES)
+    const looked = this.#recent.filter((one) => untilMs - one.atMs < LEAST_MS || few.includes(one))
+    return Math.min(...looked.map(({ rttMs }) => rttMs))
   }
 
   #learnNoise(rttMs: number): void {

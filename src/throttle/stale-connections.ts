@@ -6,9 +6,11 @@
  */
 import type { WanPhase } from './wan-sample.ts'
 
-/** Of the rate, less than this comes. */
+/** Of what the line would give us, less than this comes. */
 const SLOW_RATIO = 0.5
 const SLOW_MS = 500
+/** What becomes slow later does so for another reason. */
+const RETURN_MS = 10_000
 
 export interface ConnectionsSample {
   readonly nowMs: number
@@ -17,12 +19,15 @@ export interface ConnectionsSample {
   readonly isLimited: boolean
   /** Somebody's queue stands: what is slow is so for all. */
   readonly isQueued: boolean
+  /** 0: nothing comes, because nothing was asked for, or is not sent yet. */
   readonly readBytesPerSec: number
-  readonly rateBytesPerSec: number
+  /** Of the line, when all who fetch have alike. */
+  readonly shareBytesPerSec: number
 }
 
 export class StaleConnections {
-  #isBack = false
+  /** Until then a slow connection may be one that lost. */
+  #untilMs = Number.NEGATIVE_INFINITY
   #slowSinceMs: number | null = null
   #beforeMs = Number.NEGATIVE_INFINITY
 
@@ -31,17 +36,17 @@ export class StaleConnections {
     return this.#beforeMs
   }
 
-  look({ nowMs, phase, isLimited, isQueued, readBytesPerSec, rateBytesPerSec }: ConnectionsSample): void {
-    if (phase === 'yield') this.#isBack = true
-    const isBack = this.#isBack && (phase === 'ramp' || phase === 'cruise')
-    const isSlow = readBytesPerSec < SLOW_RATIO * rateBytesPerSec
-    if (!isBack || !isSlow || isLimited || isQueued) {
+  look({ nowMs, phase, isLimited, isQueued, readBytesPerSec, shareBytesPerSec }: ConnectionsSample): void {
+    if (phase === 'yield') this.#untilMs = nowMs + RETURN_MS
+    const isReturn = (phase === 'ramp' || phase === 'cruise') && nowMs < this.#untilMs
+    const isSlow = readBytesPerSec > 0 && readBytesPerSec < SLOW_RATIO * shareBytesPerSec
+    if (!isReturn || !isSlow || isLimited || isQueued) {
       this.#slowSinceMs = null
       return
     }
     this.#slowSinceMs ??= nowMs
     if (nowMs - this.#slowSinceMs < SLOW_MS) return
-    this.#isBack = false
+    this.#untilMs = Number.NEGATIVE_INFINITY
     this.#beforeMs = nowMs
   }
 }

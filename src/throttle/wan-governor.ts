@@ -35,7 +35,7 @@ const REPORT_MS = 200
 const REPORT_AGE_MS = 1500
 /** Two transfers so close together are one for the law: the line is as it was. */
 const SAME_RUN_MS = 2000
-/** At the start more often: what is noticed late is then much too much. */
+/** More often while the rate rises: what is noticed late is then much too much. */
 const PROBE_MS = { rising: 50, fast: 100, slow: 250, follower: 1000 } as const
 /** Above, the probe is fast: 89 bytes ten times a second are then nothing. */
 const FAST_PROBE_BYTES_PER_SEC = 1_250_000
@@ -114,6 +114,8 @@ export class WanGovernor {
   #reported: { readonly report: WanReport; readonly atMs: number } | null = null
   #cap: Cap
   #isLead = true
+  /** What the line has given since this network is known: the law may believe in less for a while. */
+  #mostCapacityBytesPerSec = 0
 
   /** @param options.self the key of this agent: of those who fetch, the lowest decides */
   constructor(components: WanGovernorComponents, options: { self: string; mode: WanView['mode'] }) {
@@ -296,13 +298,12 @@ export class WanGovernor {
       this.#decide(users, level)
     }
     this.#obey(users, runs)
-    this.#lookAtConnections(runs)
+    this.#lookAtConnections(runs, users.length)
     this.#report(runs)
   }
 
-  #lookAtConnections(runs: Priority | null): void {
+  #lookAtConnections(runs: Priority | null, userCount: number): void {
     if (this.#decision === null || runs === null || runs === 'foreground') return
-    const { bytesPerSec } = this.#pacers[runs]
     const delay = this.#delay.view()
     this.#stale.look({
       nowMs: this.#tickedAtMs,
@@ -310,7 +311,7 @@ export class WanGovernor {
       isLimited: this.#isLimited(),
       isQueued: delay !== null && (!isCool(delay) || isKeptQueue(delay)),
       readBytesPerSec: this.#rates('governed').last200Ms,
-      rateBytesPerSec: bytesPerSec ?? 0,
+      shareBytesPerSec: (this.#decision.capacityBytesPerSec ?? 0) / Math.max(1, userCount),
     })
   }
 
@@ -348,6 +349,7 @@ export class WanGovernor {
     this.#c.log.trace({ sample, decision }, 'wan')
     if (decision.isRebase) this.#delay.rebase()
     if (decision.isReset) this.#delay.reset()
+    if (decision.isReset) this.#mostCapacityBytesPerSec = 0
     if (decision.phase !== this.#decision?.phase) {
       this.#c.log.debug({ phase: decision.phase, why: decision.why, bytesPerSec: decision.bytesPerSec }, 'wan')
     }
@@ -452,8 +454,9 @@ export class WanGovernor {
     const view = this.#host?.received ?? null
     if (view === null) return null
     const { capacityBytesPerSec } = this.#law.state
+    this.#mostCapacityBytesPerSec = Math.max(this.#mostCapacityBytesPerSec, capacityBytesPerSec ?? 0)
     // More than the line gives cannot have come over it: somebody copies from another machine here.
-    const isLan = capacityBytesPerSec !== null && view.foregroundBytesPerSec > 1.25 * capacityBytesPerSec
+    const isLan = capacityBytesPerSec !== null && view.foregroundBytesPerSec > 1.25 * this.#mostCapacityBytesPerSec
     return { ...view, peakBytesPerSec: capacityBytesPerSec ?? view.peakBytesPerSec, isActive: view.isActive && !isLan }
   }
 

@@ -2,6 +2,7 @@
  * How fast the background of a branch may read from its WAN, decided anew 20 times per second. Pure over (state, sample).
  *
  *   startup --queue or plateau--> drain --empty--> cruise --queue or user--> yield --empty for a while--> ramp --> cruise
+ *   cruise, where it stopped below the line because somebody was there at the last return --nobody for a while--> ramp
  *
  * The principle: read a little slower than the line delivers, so that our own reading, and not the line, is where our flow
  * waits. Then nothing of ours queues at the bottleneck, and whatever queues there is somebody else's.
@@ -77,8 +78,8 @@ const CUT_RATIO = 0.1
 const CUT_LOOK_MS = 150
 const CUT_EMPTIED_RATIO = 0.6
 const MAX_HOLD_MS = 8000
-/** For so long a small queue that never goes is believed to be somebody's. */
-const KEPT_HOLD_MS = 15_000
+/** For so long a small queue that never goes is believed to be somebody's; then the path is longer. */
+const MAX_KEPT_MS = 15_000
 const HOLD_ROUND_TRIPS = 20
 const QUICK_RELAPSE_MS = 5000
 /** Of a capacity that had not held for long when somebody came: where it is searched from. */
@@ -88,9 +89,13 @@ const RAMP_FROM_RATIO = 0.1
 /** Of the line, at most more at a time: who is there and leaves no queue shows before much of one has grown. */
 const RAMP_STEP_RATIO = 0.2
 const RAMP_LEAD_FACTOR = 3
+/** An origin that gives less of the line than we lead by is not waited for. */
+const MAX_RAMP_MS = 5000
 const RELAPSE_CEILING_RATIO = 0.8
+/** Of what the line gave before, however little we reached. */
+const LEAST_OF_LINE_RATIO = 0.5
 /** How long we stay there before we look whether there is more. */
-const CEILING_MS = 1000
+const CEILING_MS = { least: 1000, most: 5000 } as const
 const APPROACH_RATIO_PER_SEC = 0.5
 const RETREAT_RATIO_PER_SEC = 0.4
 const LEAST_CRUISE_RATIO = 0.7
@@ -142,6 +147,7 @@ export class WanLaw {
   #isCutJudged = false
   /** What follows if it proves that somebody was there when we came back. */
   #caution: { readonly ceilingBytesPerSec: number | null } | null = null
+  #keptSinceMs: number | null = null
   /** The last cut was for a queue that was gone at once. */
   #wasAlarm = false
   #coolSinceMs: number | null = null
@@ -203,6 +209,9 @@ export class WanLaw {
     this.#isConfirmed ||= state.capacityBytesPerSec !== null
     this.#rate = state.bytesPerSec
     this.#capacity = state.capacityBytesPerSec
+    this.#ceiling = Number.POSITIVE_INFINITY
+    this.#coolSinceMs = null
+    this.#keptSinceMs = null
     this.#lastMs = nowMs
   }
 
@@ -212,6 +221,10 @@ export class WanLaw {
     this.#enter('startup', nowMs)
     this.#mostArrived = 0
     this.#ceiling = Number.POSITIVE_INFINITY
+    this.#caution = null
+    this.#relapses = 0
+    this.#relapsedAt = null
+    this.#keptSinceMs = null
     this.#rate = FIRST_RATE
   }
 
@@ -397,7 +410,9 @@ export class WanLaw {
     this.#rate = Math.min(this.#rate, target)
     const isCoolLong = this.#coolSinceMs !== null && nowMs - this.#coolSinceMs >= 500
     if (this.#ceiling < capacity) {
-      if (!isCoolLong || nowMs - this.#enteredMs < CEILING_MS || (delay !== null && isKeptQueue(delay))) return
+      const hereMs = nowMs - this.#enteredMs
+      const isKept = delay !== null && isKeptQueue(delay) && hereMs < CEILING_MS.most
+      if (!isCoolLong || isKept || hereMs < CEILING_MS.least) return
       this.#ceiling = Number.POSITIVE_INFINITY
       this.#enter('ramp', nowMs)
       return
@@ -560,10 +575,14 @@ export class WanLaw {
     const isUserThere = this.#isUserThere(sample)
     const isSteady = delaySpreadMs !== null && delaySpreadMs < REBASE_SPREAD_MS
     const isKept = delay !== null && isKeptQueue(delay)
+    const isSmall = isKept && delay.leastQueueMs < this.#thresholdMs(delay)
+    this.#keptSinceMs = isSmall && !isUserThere ? (this.#keptSinceMs ?? nowMs) : null
+    const isLonger = this.#keptSinceMs !== null && nowMs - this.#keptSinceMs >= MAX_KEPT_MS
     const isQueued = isKept || (delay !== null && !isCool(delay))
-    if (!isUserThere && elapsedMs >= REBASE_AFTER_MS && isSteady && isQueued) {
+    if (isLonger || (!isUserThere && elapsedMs >= REBASE_AFTER_MS && isSteady && isQueued)) {
       this.#enteredMs = nowMs
       this.#coolSinceMs = null
+      this.#keptSinceMs = null
       this.#relapses = 0
       return true
     }
@@ -572,10 +591,13 @@ export class WanLaw {
       this.#coolSinceMs = null
       return false
     }
-    if (isKept) this.#rate = this.#level.floorBytesPerSec
+    if (isKept) {
+      this.#rate = this.#level.floorBytesPerSec
+      return false
+    }
     // A flow that lost much takes some round trips until it fills the line again.
     const repeatedMs = Math.min(MAX_HOLD_MS, this.#level.holdMs * 2 ** this.#relapses)
-    const holdMs = isKept ? KEPT_HOLD_MS : Math.max(repeatedMs, HOLD_ROUND_TRIPS * (delay?.baseMs ?? 0))
+    const holdMs = Math.max(repeatedMs, HOLD_ROUND_TRIPS * (delay?.baseMs ?? 0))
     if (this.#coolSinceMs !== null && nowMs - this.#coolSinceMs >= holdMs) {
       this.#yieldEndedMs = nowMs
       if (this.#capacity === null || (!this.#isConfirmed && this.#why === 'queue')) {
@@ -606,7 +628,8 @@ export class WanLaw {
     const line = this.#capacity ?? FIRST_RATE
     const next = Math.min(this.#rate * 2, this.#rate + RAMP_STEP_RATIO * line)
     this.#rate = Math.min(target, next, Math.max(RAMP_FROM_RATIO * line, RAMP_LEAD_FACTOR * bytesPerSec.last200Ms))
-    if (this.#rate >= target) this.#enter('cruise', nowMs)
+    const isGivenLess = !sample.isLimited && nowMs - this.#enteredMs > MAX_RAMP_MS
+    if (this.#rate >= target || isGivenLess) this.#enter('cruise', nowMs)
   }
 
   #relapse(sample: WanSample): void {
@@ -615,7 +638,11 @@ export class WanLaw {
     const isUserThere = this.#isUserThere(sample)
     this.#relapsedAt = isUserThere ? null : reached
     const isSame = before !== null && reached > before * SAME_RATE_RATIO && before > reached * SAME_RATE_RATIO
-    if (isSame && this.#relapses > 0 && !isUserThere) this.#capacity = Math.max(reached, sample.arrivedBytesPerSec ?? 0)
+    if (isSame && this.#relapses > 0 && !isUserThere) {
+      const seen = Math.max(reached, sample.arrivedBytesPerSec ?? 0)
+      const capacity = this.#capacity ?? seen
+      this.#capacity = Math.min(capacity, Math.max(seen, LEAST_OF_LINE_RATIO * capacity))
+    }
     this.#giveWay(sample, Math.max(RELAPSE_CEILING_RATIO * reached, FIRST_RATE))
   }
 
@@ -661,11 +688,11 @@ export class WanLaw {
     return arrivedBytesPerSec < LOSING_RATIO * bytesPerSec.last200Ms || nowMs - this.#hotSinceMs > SURELY_HOT_MS
   }
 
-  /** Who was there when we left has the line, with a queue too small to show it. */
-  #isStarved(sample: WanSample, capacity: number): boolean {
-    const { nowMs, delay, arrivedBytesPerSec } = sample
-    if (!this.#isBack || arrivedBytesPerSec === null) return false
-    const isQueued = this.#suspect(delay, nowMs) === 'sure' && nowMs - this.#enteredMs > STARVED_MS
+  /** We have just come back, and somebody has most of the line, with a queue too small to show it otherwise. */
+  #isStarved({ nowMs, delay, arrivedBytesPerSec }: WanSample, capacity: number): boolean {
+    const hereMs = nowMs - this.#enteredMs
+    if (!this.#isBack || arrivedBytesPerSec === null || hereMs < STARVED_MS || hereMs > QUICK_RELAPSE_MS) return false
+    const isQueued = delay !== null && isKeptQueue(delay) && isQueue(delay, this.#thresholdMs(delay))
     return isQueued && arrivedBytesPerSec < Math.min(OTHERS_RATIO * capacity, STARVED_RATIO * this.#rate)
   }
 

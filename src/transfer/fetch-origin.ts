@@ -51,21 +51,20 @@ export class OriginFetcher {
   readonly #resource: Resource
   readonly #c: OriginFetcherComponents
   #canRange: boolean
-  /** It said so, or has done it. */
-  #isSureToRange: boolean
+  /** Another connection did not answer as the first one did: what is open is kept to its end. */
+  #mayRenew = true
   #failedAttempts = 0
   #notBeforeMs = 0
   #isAskedToWait = false
 
   constructor(
-    target: { origin: Origin; request: OriginRequest; resource: Resource; acceptsRanges: boolean | null },
+    target: { origin: Origin; request: OriginRequest; resource: Resource; acceptsRanges: boolean },
     components: OriginFetcherComponents,
   ) {
     this.#origin = target.origin
     this.#request = target.request
     this.#resource = target.resource
-    this.#canRange = target.acceptsRanges !== false
-    this.#isSureToRange = target.acceptsRanges === true
+    this.#canRange = target.acceptsRanges
     this.#c = components
   }
 
@@ -111,25 +110,27 @@ export class OriginFetcher {
   /** @throws SHORTHAUL_ORIGIN_*, and what `onSegment` throws */
   async fetch(range: SegmentRange, options: FetchOptions): Promise<void> {
     const { lengthBytes, signal } = options
-    let rest: SegmentRange | null = range
-    for (let { stream } = options; rest !== null; stream = null) {
+    let stream = options.stream ?? (await this.#open(range, { lengthBytes, signal }))
+    for (let next: OriginStream | null = stream; next !== null; ) {
+      stream = next
       const openedAtMs = this.#c.clock.monotonicMs()
-      const opened = stream ?? (await this.#open(rest, { lengthBytes, signal }))
-      rest = await this.#read(opened, rest, { ...options, isStale: () => options.isStale(openedAtMs) })
+      const renew = async (start: number): Promise<OriginStream | null> =>
+        options.isStale(openedAtMs) ? this.#renew({ start, end: range.end }, { lengthBytes, signal }) : null
+      next = await this.#read(stream, range, { ...options, renew })
     }
   }
 
-  /** @returns what another connection has to go on with; null: all has come */
+  /** @returns a stream that goes on where this one was left; null: all has come */
   async #read(
     stream: OriginStream,
     range: SegmentRange,
-    options: Omit<FetchOptions, 'isStale'> & { readonly isStale: () => boolean },
-  ): Promise<SegmentRange | null> {
-    const { lengthBytes, signal, wants, onBytes, onPosition, onSegment, isStale } = options
+    options: FetchOptions & { readonly renew: (start: number) => Promise<OriginStream | null> },
+  ): Promise<OriginStream | null> {
+    const { lengthBytes, signal, wants, onBytes, onPosition, onSegment, renew } = options
     const pending = new Set<Promise<void>>()
     let commitError: unknown = null
     let next = stream.offset / SEGMENT_BYTES
-    let isLeft = false
+    let better: OriginStream | null = null
     try {
       const segments = readSegments(stream, {
         signal,
@@ -166,12 +167,12 @@ export class OriginFetcher {
         if (next >= range.end) break
         // A stream that cannot be asked for a range is read through what we have already.
         if (!wants(next) && this.#canRange) break
-        isLeft = this.#isSureToRange && isStale()
-        if (isLeft) break
+        better = await renew(next)
+        if (better !== null) break
       }
       await Promise.all(pending)
       if (commitError !== null) throw commitError
-      if (isLeft) return { start: next, end: range.end }
+      if (better !== null) return better
       const isCutShort = next < segmentCount(lengthBytes) && next < range.end && wants(next)
       if (isCutShort) {
         throw new ShorthaulError(
@@ -180,9 +181,27 @@ export class OriginFetcher {
         )
       }
       return null
+    } catch (error) {
+      await better?.cancel()
+      throw error
     } finally {
       await Promise.allSettled(pending)
       await stream.cancel()
+    }
+  }
+
+  /** The rest over a new connection, while the old one waits; null: it cannot be had so, and the old one goes on. */
+  async #renew(
+    range: SegmentRange,
+    options: { lengthBytes: number; signal: AbortSignal },
+  ): Promise<OriginStream | null> {
+    if (!this.#canRange || !this.#mayRenew) return null
+    try {
+      return await this.#open(range, options)
+    } catch (error) {
+      if (options.signal.aborted) throw error
+      this.#mayRenew = false
+      return null
     }
   }
 
@@ -190,13 +209,10 @@ export class OriginFetcher {
     const { lengthBytes, signal } = options
     const isWhole = range.start === 0 && range.end === segmentCount(lengthBytes)
     const bytes = { start: range.start * SEGMENT_BYTES, end: Math.min(range.end * SEGMENT_BYTES, lengthBytes) }
-    const isPart = this.#canRange && !isWhole
-    const stream = await this.#origin.open(this.#request, {
-      ...(isPart ? { range: bytes } : {}),
+    return this.#origin.open(this.#request, {
+      ...(this.#canRange && !isWhole ? { range: bytes } : {}),
       expected: { validator: this.#resource.validator, lengthBytes },
       signal,
     })
-    this.#isSureToRange ||= isPart
-    return stream
   }
 }

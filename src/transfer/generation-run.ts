@@ -154,7 +154,7 @@ export class GenerationRun {
             origin: this.#components.origin,
             request: this.#run.originRequest,
             resource: shared.record.resource,
-            acceptsRanges: found.facts.acceptsRanges,
+            acceptsRanges: found.facts.acceptsRanges !== false,
           },
           { clock, random, tally: this.#run.tally, pool: this.#components.pool, limiter: this.#run.limiter, note },
         )

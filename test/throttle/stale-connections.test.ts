@@ -2,7 +2,7 @@ import t from 'tap'
 import { type ConnectionsSample, StaleConnections } from '../../src/throttle/stale-connections.ts'
 
 const TICK_MS = 50
-const SLOW = { phase: 'cruise', isLimited: false, isQueued: false, readBytesPerSec: 1, rateBytesPerSec: 10 } as const
+const SLOW = { phase: 'cruise', isLimited: false, isQueued: false, readBytesPerSec: 1, shareBytesPerSec: 10 } as const
 
 /** One tick after the other. @returns after which times they are stale, each once */
 function looked(samples: readonly Partial<ConnectionsSample>[]): number[] {
@@ -27,10 +27,13 @@ t.test('who is slow after others had the line is left, once', async (t) => {
 
 t.test('who is slow for another reason is not', async (t) => {
   t.same(looked(ticks(100)), [], 'nobody else was there')
+  const well = ticks(200, { readBytesPerSec: 9 })
+  t.same(looked([...ticks(2, { phase: 'yield' }), ...well, ...ticks(100)]), [], 'it came back well, and slows later')
   for (const other of [
     { isLimited: true },
     { isQueued: true },
     { readBytesPerSec: 6 },
+    { readBytesPerSec: 0 },
     { phase: 'startup' },
   ] as const) {
     t.same(looked([...ticks(2, { phase: 'yield' }), ...ticks(100, other)]), [], JSON.stringify(other))

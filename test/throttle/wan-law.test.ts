@@ -175,6 +175,17 @@ t.test('a route that has become longer stops nothing for good', async (t) => {
     const bytes = readWhile(background.flow, () => run(line, [background], 3000))
     t.ok(bytes / (3 * line.bytesPerSec) > 0.5, `${addedMs} ms longer: the line is used after 15 s`)
   }
+  for (const addedMs of [6, 8, 12, 18]) {
+    const { line, background } = startedOn({ mbit: 50, rttMs: 20, fifoMs: 250 })
+    background.scatterMs = scatter(1, 4)
+    line.rttMs += addedMs
+    const foreground = line.flow()
+    run(line, [background], 5000)
+    foreground.isActive = false
+    run(line, [background], 25_000)
+    const use = readWhile(background.flow, () => run(line, [background], 10_000)) / (10 * line.bytesPerSec)
+    t.ok(use > 0.6, `${addedMs} ms longer, and answers that scatter: ${use.toFixed(2)} of the line after 25 s`)
+  }
 })
 
 t.test('a probe that nobody answers', async (t) => {
@@ -204,7 +215,7 @@ t.test('a line that became slower, or faster, is found out', async (t) => {
   ] as const) {
     const { line, background } = startedOn({ mbit: before, rttMs: 20, fifoMs: 250 })
     line.mbit = after
-    run(line, [background], 20_000)
+    run(line, [background], 30_000)
     const bytes = readWhile(background.flow, () => run(line, [background], 4000))
     const use = bytes / (4 * line.bytesPerSec)
     t.ok(use > 0.7, `from ${before} to ${after} Mbit/s: ${use.toFixed(2)} of the line`)

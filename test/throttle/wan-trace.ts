@@ -34,6 +34,8 @@ export interface Replay extends Line {
 const DELAY = ['baseMs', 'queueMs', 'recentQueueMs', 'soonQueueMs', 'thresholdMs', 'noiseMs'] as const
 /** Samples from one answer of the probe to the next: the smallest of one answer more is that of then and now. */
 const PROBE_TICKS = 2
+/** As the estimator has it. */
+const LEAST_MS = 600
 const LOCAL = ['foregroundBytesPerSec', 'totalBytesPerSec', 'peakBytesPerSec'] as const
 
 export function traceFile(name: string): string {
@@ -69,8 +71,11 @@ export function readTrace(name: string): Replay {
   const at = (field: string, index: number): number | null => columns[field]?.[index] ?? null
   const number = (field: string, index: number): number => at(field, index) ?? 0
   const samples = (columns.nowMs ?? []).map((_, index): WanSample => {
+    const untilMs = number('nowMs', index)
+    const last = (columns.queueMs ?? []).filter((_, at) => at <= index && untilMs - number('nowMs', at) < LEAST_MS)
     const delay = {
       ...Object.fromEntries(DELAY.map((field) => [field, number(field, index)])),
+      leastQueueMs: Math.min(...last.map((one) => one ?? 0)),
       standingQueueMs: Math.min(
         number('recentQueueMs', index),
         number('recentQueueMs', Math.max(0, index - PROBE_TICKS)),
