@@ -30,7 +30,9 @@ const QUIET_RATE = 5 * MBIT
  * grow by the excess only; once it holds none, the sender takes what the window lets it, and the window grows with it.
  */
 const STARTUP_STEP_MS = 100
-const STARTUP_FACTOR = { first: 1.25, careful: 1.06 } as const
+const STARTUP_FACTOR = { slow: 1.25, fast: 1.12, careful: 1.06 } as const
+/** Up to here an overshoot is little, whatever the line. */
+const SLOW_RATE = 8 * MBIT
 const STARTUP_LEAD_FACTOR = 2.2
 /** Of a start's rate, read at least while answers come late; and from when on they do. */
 const LEAST_GUARD_RATIO = 0.5
@@ -299,7 +301,8 @@ export class WanLaw {
     if (nowMs - this.#steppedMs < STARTUP_STEP_MS) return
     this.#steppedMs = nowMs
     const isNear = this.#overshotRate !== null && this.#rate > this.#overshotRate * SAME_RATE_RATIO
-    const factor = isNear ? STARTUP_FACTOR.careful : STARTUP_FACTOR.first
+    const { slow, fast, careful } = STARTUP_FACTOR
+    const factor = isNear ? careful : this.#rate < SLOW_RATE ? slow : fast
     const lead = Math.max(FIRST_RATE, STARTUP_LEAD_FACTOR * bytesPerSec.last200Ms)
     this.#rate = Math.min(this.#rate * factor, Math.max(lead, this.#rate))
     if (this.#capacity !== null && this.#rate >= this.#target(sample)) this.#enter('cruise', nowMs)
