@@ -10,8 +10,6 @@ const BUCKET_MS = 60_000
 const BUCKETS = 10
 /** Samples that tell how far round trips scatter when nothing queues: a busy radio scatters more than a cable. */
 const NOISE_SAMPLES = 32
-/** What the last few have in common is no scatter: it may be the small queue that somebody keeps. */
-const NOISE_LOOK = 4
 const MIN_NOISE_SAMPLES = 5
 const THRESHOLD_MS = { min: 25, max: 80 } as const
 const NOISE_FACTOR = 1.5
@@ -19,7 +17,7 @@ const NOISE_MARGIN_MS = 10
 /** Samples that a change of the base is judged by. */
 const RECENT_MS = 8000
 /** Long enough for some answers of a line that scatters to find it empty. */
-const LEAST_MS = 600
+export const LEAST_MS = 600
 /** Where answers are rare it takes longer. */
 const LEAST_SAMPLES = 3
 /** More than this is never empty. */
@@ -135,13 +133,13 @@ export class DelayEstimator {
 
   #leastMs(): number {
     const untilMs = this.#recent.at(-1)?.atMs ?? 0
-    const few = this.#recent.slice(-LEAST_SAMPLES)
-    const looked = this.#recent.filter((one) => untilMs - one.atMs < LEAST_MS || few.includes(one))
-    return Math.min(...looked.map(({ rttMs }) => rttMs))
+    const late = this.#recent.filter(({ atMs }) => untilMs - atMs < LEAST_MS).length
+    return Math.min(...this.#recent.slice(-Math.max(late, LEAST_SAMPLES)).map(({ rttMs }) => rttMs))
   }
 
+  /** What the last few have in common is no scatter: it may be the small queue that somebody keeps. */
   #learnNoise(rttMs: number): void {
-    this.#quietMs.push(rttMs - Math.min(...this.#lastMs.slice(0, NOISE_LOOK)))
+    this.#quietMs.push(rttMs - Math.min(...this.#lastMs))
     if (this.#quietMs.length > NOISE_SAMPLES) this.#quietMs.shift()
     if (this.#quietMs.length < MIN_NOISE_SAMPLES) return
     this.#noiseMs = quantile(this.#quietMs, 0.9)
@@ -175,7 +173,12 @@ export function isCool({ recentQueueMs, thresholdMs }: DelayView): boolean {
   return recentQueueMs < thresholdMs / 2
 }
 
-/** A queue that never goes, however small: somebody fills the line. */
-export function isKeptQueue({ leastQueueMs, noiseMs }: Pick<DelayView, 'leastQueueMs' | 'noiseMs'>): boolean {
-  return leastQueueMs > Math.max(KEPT_QUEUE_MS, KEPT_NOISE_RATIO * noiseMs)
+/** A queue that never goes, however small: somebody fills the line. @param delay null: not known */
+export function isKeptQueue(delay: Pick<DelayView, 'leastQueueMs' | 'noiseMs'> | null): boolean {
+  return delay !== null && delay.leastQueueMs > Math.max(KEPT_QUEUE_MS, KEPT_NOISE_RATIO * delay.noiseMs)
+}
+
+/** Something stands in the line now, or never goes. @param delay null: not known */
+export function isLineQueued(delay: DelayView | null): boolean {
+  return isKeptQueue(delay) || (delay !== null && !isCool(delay))
 }

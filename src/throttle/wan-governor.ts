@@ -9,7 +9,7 @@ import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
 import type { Cap, CapReason } from './caps.ts'
 import type { GateCode } from './cost.ts'
-import { isCool, isKeptQueue } from './delay-estimator.ts'
+import { isLineQueued } from './delay-estimator.ts'
 import { DelayMonitor, type DelayProbe } from './delay-monitor.ts'
 import type { DirectionView } from './foreground-meter.ts'
 import type { HostMeter } from './host-meter.ts'
@@ -18,6 +18,7 @@ import { GOVERNED, type GovernedPriority, PRIORITIES, type Priority } from './pr
 import { StaleConnections } from './stale-connections.ts'
 import { WanLaw } from './wan-law.ts'
 import {
+  isRising,
   isUserHere,
   type LocalTraffic,
   WAN_LEVELS,
@@ -297,6 +298,7 @@ export class WanGovernor {
     } else {
       this.#decide(users, level)
     }
+    this.#mostCapacityBytesPerSec = Math.max(this.#mostCapacityBytesPerSec, this.#law.state.capacityBytesPerSec ?? 0)
     this.#obey(users, runs)
     this.#lookAtConnections(runs, users.length)
     this.#report(runs)
@@ -304,12 +306,11 @@ export class WanGovernor {
 
   #lookAtConnections(runs: Priority | null, userCount: number): void {
     if (this.#decision === null || runs === null || runs === 'foreground') return
-    const delay = this.#delay.view()
     this.#stale.look({
       nowMs: this.#tickedAtMs,
       phase: this.#decision.phase,
       isLimited: this.#isLimited(),
-      isQueued: delay !== null && (!isCool(delay) || isKeptQueue(delay)),
+      isQueued: isLineQueued(this.#delay.view()),
       readBytesPerSec: this.#rates('governed').last200Ms,
       shareBytesPerSec: (this.#decision.capacityBytesPerSec ?? 0) / Math.max(1, userCount),
     })
@@ -348,8 +349,10 @@ export class WanGovernor {
     // Enough to let the law decide again, away from the line.
     this.#c.log.trace({ sample, decision }, 'wan')
     if (decision.isRebase) this.#delay.rebase()
-    if (decision.isReset) this.#delay.reset()
-    if (decision.isReset) this.#mostCapacityBytesPerSec = 0
+    if (decision.isReset) {
+      this.#delay.reset()
+      this.#mostCapacityBytesPerSec = 0
+    }
     if (decision.phase !== this.#decision?.phase) {
       this.#c.log.debug({ phase: decision.phase, why: decision.why, bytesPerSec: decision.bytesPerSec }, 'wan')
     }
@@ -403,8 +406,8 @@ export class WanGovernor {
     const { bytesPerSec, capacityBytesPerSec, phase } = this.#law.state
     const isFast = (capacityBytesPerSec ?? bytesPerSec) > FAST_PROBE_BYTES_PER_SEC
     const steadyMs = isFast ? PROBE_MS.fast : PROBE_MS.slow
-    const isRising = phase === 'startup' || phase === 'ramp'
-    this.#delay.setInterval(this.#isLead ? (isRising ? PROBE_MS.rising : steadyMs) : PROBE_MS.follower)
+    const ownMs = isRising(phase) ? PROBE_MS.rising : steadyMs
+    this.#delay.setInterval(this.#isLead ? ownMs : PROBE_MS.follower)
     if (this.#delay.isRunning || this.#probeUrl === '') return
     this.#delay.start(this.#c.openProbe(this.#probeUrl, this.#probeProxy))
   }
@@ -454,7 +457,6 @@ export class WanGovernor {
     const view = this.#host?.received ?? null
     if (view === null) return null
     const { capacityBytesPerSec } = this.#law.state
-    this.#mostCapacityBytesPerSec = Math.max(this.#mostCapacityBytesPerSec, capacityBytesPerSec ?? 0)
     // More than the line gives cannot have come over it: somebody copies from another machine here.
     const isLan = capacityBytesPerSec !== null && view.foregroundBytesPerSec > 1.25 * this.#mostCapacityBytesPerSec
     return { ...view, peakBytesPerSec: capacityBytesPerSec ?? view.peakBytesPerSec, isActive: view.isActive && !isLan }

@@ -10,7 +10,7 @@
  * Does not know how bytes are held back (pacer.ts), who measures (wan-governor.ts), nor how the rate is divided among the
  * agents of a branch (wan-shares.ts): all rates here are of the branch as a whole.
  */
-import { type DelayView, isAbove, isCool, isHot, isKeptQueue } from './delay-estimator.ts'
+import { type DelayView, isAbove, isCool, isHot, isKeptQueue, isLineQueued } from './delay-estimator.ts'
 import { isQueue, QueueSuspicion, type Suspicion } from './queue-suspicion.ts'
 import {
   isUserHere,
@@ -226,7 +226,6 @@ export class WanLaw {
     this.#caution = null
     this.#relapses = 0
     this.#relapsedAt = null
-    this.#keptSinceMs = null
     this.#rate = FIRST_RATE
   }
 
@@ -414,7 +413,7 @@ export class WanLaw {
     const isCoolLong = this.#coolSinceMs !== null && nowMs - this.#coolSinceMs >= 500
     if (this.#ceiling < capacity) {
       const hereMs = nowMs - this.#enteredMs
-      const isKept = delay !== null && isKeptQueue(delay) && hereMs < CEILING_MS.most
+      const isKept = isKeptQueue(delay) && hereMs < CEILING_MS.most
       if (!isCoolLong || isKept || hereMs < CEILING_MS.least) return
       this.#ceiling = Number.POSITIVE_INFINITY
       this.#enter('ramp', nowMs)
@@ -577,12 +576,11 @@ export class WanLaw {
     }
     const isUserThere = this.#isUserThere(sample)
     const isSteady = delaySpreadMs !== null && delaySpreadMs < REBASE_SPREAD_MS
-    const isKept = delay !== null && isKeptQueue(delay)
-    const isSmall = isKept && delay.leastQueueMs < this.#thresholdMs(delay)
+    const isKept = isKeptQueue(delay)
+    const isSmall = isKept && delay !== null && delay.leastQueueMs < this.#thresholdMs(delay)
     this.#keptSinceMs = isSmall && !isUserThere ? (this.#keptSinceMs ?? nowMs) : null
     const isLonger = this.#keptSinceMs !== null && nowMs - this.#keptSinceMs >= MAX_KEPT_MS
-    const isQueued = isKept || (delay !== null && !isCool(delay))
-    if (isLonger || (!isUserThere && elapsedMs >= REBASE_AFTER_MS && isSteady && isQueued)) {
+    if (isLonger || (!isUserThere && elapsedMs >= REBASE_AFTER_MS && isSteady && isLineQueued(delay))) {
       this.#enteredMs = nowMs
       this.#coolSinceMs = null
       this.#keptSinceMs = null
@@ -621,7 +619,7 @@ export class WanLaw {
     }
     if (this.#suspect(delay, nowMs) !== 'none') {
       this.#steppedMs = nowMs
-      if (delay !== null && isKeptQueue(delay)) this.#relapse(sample)
+      if (isKeptQueue(delay)) this.#relapse(sample)
       return
     }
     // A step is judged by answers that left after it.
@@ -718,6 +716,7 @@ export class WanLaw {
     this.#steppedMs = nowMs
     this.#ownDrainMs = null
     this.#losingSinceMs = null
+    this.#keptSinceMs = null
     this.#isLineSeen = false
     this.#suspicion.forget()
     this.#guard = 1

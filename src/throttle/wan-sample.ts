@@ -4,6 +4,11 @@ import type { DelayView } from './delay-estimator.ts'
 export const PHASES = ['startup', 'drain', 'cruise', 'yield', 'ramp'] as const
 export type WanPhase = (typeof PHASES)[number]
 
+/** More is read from one look to the next, until something queues. */
+export function isRising(phase: WanPhase | undefined): boolean {
+  return phase === 'startup' || phase === 'ramp'
+}
+
 export const MBIT = 125_000
 
 /** What differs between the priorities that are governed. */

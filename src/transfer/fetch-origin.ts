@@ -110,13 +110,12 @@ export class OriginFetcher {
   /** @throws SHORTHAUL_ORIGIN_*, and what `onSegment` throws */
   async fetch(range: SegmentRange, options: FetchOptions): Promise<void> {
     const { lengthBytes, signal } = options
-    let stream = options.stream ?? (await this.#open(range, { lengthBytes, signal }))
-    for (let next: OriginStream | null = stream; next !== null; ) {
-      stream = next
+    let stream: OriginStream | null = options.stream ?? (await this.#open(range, { lengthBytes, signal }))
+    while (stream !== null) {
       const openedAtMs = this.#c.clock.monotonicMs()
       const renew = async (start: number): Promise<OriginStream | null> =>
         options.isStale(openedAtMs) ? this.#renew({ start, end: range.end }, { lengthBytes, signal }) : null
-      next = await this.#read(stream, range, { ...options, renew })
+      stream = await this.#read(stream, range, { ...options, renew })
     }
   }
 

@@ -5,7 +5,13 @@
  */
 import { DelayEstimator } from '../../src/throttle/delay-estimator.ts'
 import { WanLaw } from '../../src/throttle/wan-law.ts'
-import { type LocalTraffic, WAN_LEVELS, type WanDecision, type WanLevel } from '../../src/throttle/wan-sample.ts'
+import {
+  isRising,
+  type LocalTraffic,
+  WAN_LEVELS,
+  type WanDecision,
+  type WanLevel,
+} from '../../src/throttle/wan-sample.ts'
 
 const PACKET = 1500
 const CUBIC_C = 0.4
@@ -176,7 +182,7 @@ export class Line {
 
 const TICK_MS = 50
 const PROBE_MS = 100
-const STARTUP_PROBE_MS = 50
+const RISING_PROBE_MS = 50
 
 /** A background that obeys the law on this line, with everything that the governor would tell the law. */
 export class Background {
@@ -206,8 +212,7 @@ export class Background {
   /** After each step of the line. @param nowMs differs from the line's only where a test tears the clock */
   step(nowMs = this.#line.nowMs): void {
     const { nowMs: lineMs } = this.#line
-    const isSearching = this.decision?.phase === 'startup' || this.decision?.phase === 'ramp'
-    const probeMs = isSearching ? STARTUP_PROBE_MS : PROBE_MS
+    const probeMs = isRising(this.decision?.phase) ? RISING_PROBE_MS : PROBE_MS
     if (lineMs % PROBE_MS === 0) this.queueMs.push(this.#line.queueMs)
     if (lineMs % probeMs === 0) {
       if (!this.isProbeDead) {

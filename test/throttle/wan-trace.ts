@@ -1,6 +1,7 @@
 /** What the WAN law saw on a real line: one array for each field, so that a trace can be kept beside the tests. */
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { LEAST_MS } from '../../src/throttle/delay-estimator.ts'
 import type { WanSample } from '../../src/throttle/wan-sample.ts'
 
 interface Line {
@@ -34,8 +35,6 @@ export interface Replay extends Line {
 const DELAY = ['baseMs', 'queueMs', 'recentQueueMs', 'soonQueueMs', 'thresholdMs', 'noiseMs'] as const
 /** Samples from one answer of the probe to the next: the smallest of one answer more is that of then and now. */
 const PROBE_TICKS = 2
-/** As the estimator has it. */
-const LEAST_MS = 600
 const LOCAL = ['foregroundBytesPerSec', 'totalBytesPerSec', 'peakBytesPerSec'] as const
 
 export function traceFile(name: string): string {

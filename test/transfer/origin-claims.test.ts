@@ -133,6 +133,16 @@ await t.test('while it is held from the start nothing is claimed, and it is said
   t.equal(holds.length, 2)
 })
 
+await t.test('a connection is stale when it was opened before the governor says so', async (t) => {
+  const { wan, claims, fetches } = setUp()
+  claims.update()
+  const isStale = fetches[0]?.options.isStale
+  t.equal(isStale?.(1000), false)
+  wan.staleMs = 2000
+  t.equal(isStale?.(1000), true)
+  t.equal(isStale?.(2000), false)
+})
+
 await t.test('a short hold stops nothing that runs', async (t) => {
   const { wan, claims, fetches, pass, condition, claimed } = setUp()
   claims.update()
