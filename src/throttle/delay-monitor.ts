@@ -17,6 +17,8 @@ const TIMEOUT_MS = 2000
 const MAX_TIMEOUTS = 3
 const FIRST_RETRY_MS = 1000
 const MAX_RETRY_MS = 30_000
+/** Ways that are remembered; the one used longest ago is forgotten. */
+const MAX_PATHS = 16
 /** Samples that are thrown away in a row because this process was busy; then they count all the same. */
 const MAX_LATE = 3
 
@@ -25,6 +27,8 @@ export class DelayMonitor {
   readonly #log: Logger
   readonly #isLate: () => boolean
   readonly #isQuiet: () => boolean
+  /** Of each way, what was learnt: the one used longest ago comes first. */
+  readonly #estimators = new Map<string, DelayEstimator>()
   #estimator = new DelayEstimator()
   #running: AbortController | null = null
   #loop: Promise<void> = Promise.resolve()
@@ -64,16 +68,20 @@ export class DelayMonitor {
   }
 
   reset(): void {
-    this.#estimator.reset()
+    for (const estimator of this.#estimators.values()) estimator.reset()
   }
 
   setInterval(intervalMs: number): void {
     this.#intervalMs = intervalMs
   }
 
-  /** Asks there from now on. What was learnt of the path so far is kept. */
-  start(probe: DelayProbe): void {
+  /**
+   * Asks there from now on.
+   * @param path where to: an empty line is as long as the way, and so is known for each; what was learnt is kept
+   */
+  start(probe: DelayProbe, path: string): void {
     this.stop()
+    this.#estimator = this.#estimatorOf(path)
     const running = new AbortController()
     this.#running = running
     this.#loop = this.#loop.then(() => this.#run(probe, running.signal))
@@ -89,6 +97,15 @@ export class DelayMonitor {
   async close(): Promise<void> {
     this.stop()
     await this.#loop
+  }
+
+  #estimatorOf(path: string): DelayEstimator {
+    const estimator = this.#estimators.get(path) ?? new DelayEstimator()
+    this.#estimators.delete(path)
+    this.#estimators.set(path, estimator)
+    const [oldest] = this.#estimators.keys()
+    if (oldest !== undefined && this.#estimators.size > MAX_PATHS) this.#estimators.delete(oldest)
+    return estimator
   }
 
   async #run(probe: DelayProbe, signal: AbortSignal): Promise<void> {

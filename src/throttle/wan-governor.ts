@@ -409,7 +409,8 @@ export class WanGovernor {
     const ownMs = isRising(phase) ? PROBE_MS.rising : steadyMs
     this.#delay.setInterval(this.#isLead ? ownMs : PROBE_MS.follower)
     if (this.#delay.isRunning || this.#probeUrl === '') return
-    this.#delay.start(this.#c.openProbe(this.#probeUrl, this.#probeProxy))
+    const path = `${new URL(this.#probeUrl).origin} ${this.#probeProxy ?? ''}`
+    this.#delay.start(this.#c.openProbe(this.#probeUrl, this.#probeProxy), path)
   }
 
   #users(): WanUser[] {

@@ -4,6 +4,7 @@ import { DelayMonitor, type DelayProbe } from '../../src/throttle/delay-monitor.
 import { settled, VirtualClock } from '../support/virtual-clock.ts'
 
 const log = pino({ level: 'silent' })
+const PATH = 'https://near.example'
 
 /** Answers after so long, fails at once, or is silent. */
 class FakeProbe implements DelayProbe {
@@ -55,7 +56,7 @@ await t.test('it says nothing before the first answer, and then what the answers
   t.equal(monitor.view(), null)
   await clock.pass(1000)
   t.equal(probe.askedAtMs.length, 0, 'nobody is asked before the start')
-  monitor.start(probe)
+  monitor.start(probe, PATH)
   t.ok(monitor.isRunning)
   await clock.pass(19)
   t.equal(monitor.view(), null)
@@ -73,7 +74,7 @@ await t.test('it says nothing before the first answer, and then what the answers
 
 await t.test('it asks once in an interval, one question at a time', async (t) => {
   const { clock, monitor, probe } = setUp()
-  monitor.start(probe)
+  monitor.start(probe, PATH)
   await clock.pass(1050)
   t.equal(probe.askedAtMs.length, 11)
   t.ok(probe.pausesMs.every((pauseMs) => pauseMs === 100))
@@ -93,7 +94,7 @@ await t.test('it asks once in an interval, one question at a time', async (t) =>
 
 await t.test('after three questions without an answer it is silent, and comes back with the next answer', async (t) => {
   const { clock, monitor, probe } = setUp()
-  monitor.start(probe)
+  monitor.start(probe, PATH)
   await clock.pass(1000)
   probe.rttMs = null
   await clock.pass(100)
@@ -134,7 +135,7 @@ await t.test('after three questions without an answer it is silent, and comes ba
 
 await t.test('what this process was too busy to measure is left out, at most three times in a row', async (t) => {
   const { clock, told, monitor, probe } = setUp()
-  monitor.start(probe)
+  monitor.start(probe, PATH)
   await clock.pass(1000)
   told.isLate = true
   probe.rttMs = 90
@@ -157,7 +158,7 @@ await t.test('what this process was too busy to measure is left out, at most thr
 
 await t.test('noise is learnt while nothing of ours can queue', async (t) => {
   const { clock, told, monitor, probe } = setUp()
-  monitor.start(probe)
+  monitor.start(probe, PATH)
   await clock.pass(1000)
   for (const isQuiet of [false, true]) {
     told.isQuiet = isQuiet
@@ -173,7 +174,7 @@ await t.test('noise is learnt while nothing of ours can queue', async (t) => {
 await t.test('stopped, it asks nobody and says nothing', async (t) => {
   for (const rttMs of [20, null]) {
     const { clock, monitor, probe } = setUp()
-    monitor.start(probe)
+    monitor.start(probe, PATH)
     await clock.pass(1000)
     probe.rttMs = rttMs
     await clock.pass(105) // a question is out
@@ -194,7 +195,7 @@ await t.test('stopped, it asks nobody and says nothing', async (t) => {
 await t.test('an answer to a question from before the stop is not heard', async (t) => {
   const { clock, monitor, probe } = setUp()
   probe.isDeaf = true
-  monitor.start(probe)
+  monitor.start(probe, PATH)
   await clock.pass(10)
   monitor.stop()
   await clock.pass(1000)
@@ -204,11 +205,11 @@ await t.test('an answer to a question from before the stop is not heard', async 
 
 await t.test('started again it asks the new one, when the old one is closed, and knows what it knew', async (t) => {
   const { clock, monitor, probe } = setUp()
-  monitor.start(probe)
+  monitor.start(probe, PATH)
   await clock.pass(1000)
   const other = new FakeProbe(clock)
   other.rttMs = 50
-  monitor.start(other)
+  monitor.start(other, PATH)
   t.equal(monitor.view(), null, 'not before it answers')
   const { length } = probe.askedAtMs
   await clock.pass(1000)
@@ -222,9 +223,31 @@ await t.test('started again it asks the new one, when the old one is closed, and
   await monitor.close()
 })
 
+await t.test('a place that is further away is not taken for a queue, and each way is remembered', async (t) => {
+  const { clock, monitor, probe } = setUp()
+  const restarted = (path: string, rttMs: number) => {
+    const other = new FakeProbe(clock)
+    other.rttMs = rttMs
+    monitor.start(other, path)
+  }
+  monitor.start(probe, PATH)
+  await clock.pass(1000)
+  restarted('https://far.example', 120)
+  await clock.pass(1000)
+  t.match(monitor.view(), { baseMs: 120, queueMs: 0 })
+  restarted(PATH, 50)
+  await clock.pass(1000)
+  t.match(monitor.view(), { baseMs: 20, queueMs: 30 }, 'somebody stands in a line that was empty before')
+  for (let count = 0; count < 16; count++) restarted(`https://${count}.example`, 10)
+  restarted(PATH, 50)
+  await clock.pass(1000)
+  t.match(monitor.view(), { baseMs: 50, queueMs: 0 }, 'until it was used longest ago of many')
+  await monitor.close()
+})
+
 await t.test('closed, nothing is left running; twice is once', async (t) => {
   const { clock, monitor, probe } = setUp()
-  monitor.start(probe)
+  monitor.start(probe, PATH)
   await clock.pass(110)
   await Promise.all([monitor.close(), monitor.close()])
   await monitor.close()

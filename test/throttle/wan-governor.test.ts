@@ -14,6 +14,11 @@ const log = pino({ level: 'silent' })
 const MBIT = 125_000
 const STEP_MS = 5
 const RTT_MS = 20
+const FAR_RTT_MS = 120
+
+function rttMsOf(url: string): number {
+  return new URL(url).hostname === 'far.test' ? FAR_RTT_MS : RTT_MS
+}
 
 /** Reads as much as its turns allow and the line gives. */
 class Download implements PacedReader {
@@ -97,7 +102,7 @@ function agentOf(
     return {
       roundTrip: async ({ signal }) => {
         probes.asked++
-        await clock.sleep(RTT_MS + line.queueMs, { signal })
+        await clock.sleep(rttMsOf(url) + line.queueMs, { signal })
       },
       close: async () => {
         probes.closedCount++
@@ -118,7 +123,7 @@ function agentOf(
   t.teardown(() => governor.close())
   const reports: { readonly atMs: number; readonly report: WanReport }[] = []
   governor.onReport((report) => reports.push({ atMs: clock.atMs, report }))
-  const download = (priority: Priority) => {
+  const download = (priority: Priority, url = `http://origin.test/${priority}`) => {
     const pacer = governor.pacerOf(priority)
     const one: Download = new Download({
       read: (bytes) => {
@@ -127,7 +132,7 @@ function agentOf(
       },
       again: () => pacer.request(one),
     })
-    const leave = governor.enter(priority, `http://origin.test/${priority}`)
+    const leave = governor.enter(priority, url)
     line.downloads.add(one)
     pacer.request(one)
     return {
@@ -227,6 +232,21 @@ await t.test('a line that is idle is used, from below', async (t) => {
   later.end()
 })
 
+await t.test('an origin that is further away than the last one is not taken for a full line', async (t) => {
+  const line = lineOf(t)
+  const { clock } = line
+  const { download, governor } = agentOf(t, 'a', { line })
+  const near = download('normal')
+  await clock.pass(5000)
+  near.end()
+  await clock.pass(5000)
+  const far = download('normal', 'http://far.test/file')
+  await clock.pass(4000)
+  t.not(governor.view().phase, 'yield')
+  t.ok(far.readBytes > line.bytesPerSec, `${(far.readBytes / line.bytesPerSec).toFixed(1)} s of the line in 4 s`)
+  far.end()
+})
+
 await t.test('foreground work stops all other work at the next look, and is not slowed', async (t) => {
   const line = lineOf(t)
   const { governor, download, rate } = agentOf(t, 'a', { line })
@@ -257,7 +277,7 @@ await t.test('foreground work stops all other work at the next look, and is not 
 await t.test('of the work that is governed only the most urgent reads', async (t) => {
   const line = lineOf(t)
   const { governor, download, rate } = agentOf(t, 'a', { line })
-  const [low, normal, high] = (['low', 'normal', 'high'] as const).map(download)
+  const [low, normal, high] = (['low', 'normal', 'high'] as const).map((priority) => download(priority))
   const reading = () => GOVERNED.filter((priority) => (rate(priority) ?? 1) > 0)
   await line.clock.pass(1000)
   t.same(reading(), ['high'])
