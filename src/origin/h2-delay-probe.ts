@@ -5,7 +5,7 @@
 import { type ClientHttp2Session, connect } from 'node:http2'
 import type { ConnectionOptions } from 'node:tls'
 import { abortError } from '../errors.ts'
-import type { DelayProbe } from '../throttle/delay-monitor.ts'
+import type { DelayProbe, ProbeAnswer } from '../throttle/delay-monitor.ts'
 
 export class H2DelayProbe implements DelayProbe {
   readonly #origin: string
@@ -18,7 +18,8 @@ export class H2DelayProbe implements DelayProbe {
   }
 
   /** @throws also when the origin does not speak HTTP/2 */
-  async roundTrip({ signal }: { readonly signal: AbortSignal }): Promise<void> {
+  async roundTrip({ signal }: { readonly signal: AbortSignal }): Promise<ProbeAnswer> {
+    const answer = this.#session === null ? 'with-connection' : 'round-trip'
     const session = this.#session ?? (await this.#connect(signal))
     await new Promise<void>((resolve, reject) => {
       const onAbort = () => {
@@ -33,6 +34,7 @@ export class H2DelayProbe implements DelayProbe {
         else resolve()
       })
     })
+    return answer
   }
 
   async close(): Promise<void> {
@@ -75,11 +77,11 @@ export class FirstThatAnswers implements DelayProbe {
     this.#fallback = fallback
   }
 
-  async roundTrip(options: { readonly signal: AbortSignal }): Promise<void> {
+  async roundTrip(options: { readonly signal: AbortSignal }): Promise<ProbeAnswer> {
     const first = this.#first
     if (first === null) return this.#fallback.roundTrip(options)
     try {
-      await first.roundTrip(options)
+      return await first.roundTrip(options)
     } catch (error) {
       if (options.signal.aborted) throw error
       this.#first = null

@@ -68,6 +68,7 @@ export class HttpConnections {
   readonly #direct = new Map<string, Dispatcher>()
   /** The same for each proxy with its login, for https; the one used longest ago comes first. */
   readonly #tunnels = new Map<string, Dispatcher>()
+  #openedCount = 0
   /** Tunnels that close. */
   readonly #retired = new Set<Dispatcher>()
 
@@ -100,6 +101,11 @@ export class HttpConnections {
   /** Whether it is reached without the WAN. */
   isNear(url: URL, proxy?: ProxyChoice | undefined): boolean {
     return this.#options.isNear?.(url.hostname) === true && proxyFor(this.#rules, url, proxy) === null
+  }
+
+  /** Since the beginning; those to what is near are left out. */
+  get openedCount(): number {
+    return this.#openedCount
   }
 
   get hasClientCert(): boolean {
@@ -214,10 +220,12 @@ export class HttpConnections {
   }
 
   #connector(withCert: boolean, pacer: Pacer | null): buildConnector.connector {
-    const { onSocket } = this.#options
+    const onSocket = (socket: Socket) => {
+      this.#openedCount++
+      this.#options.onSocket?.(socket)
+    }
     const connect = buildConnector(this.#connect(withCert))
-    if (pacer !== null) return pacedConnector(connect, { ...this.#options, pacer })
-    if (!onSocket) return connect
+    if (pacer !== null) return pacedConnector(connect, { ...this.#options, pacer, onSocket })
     return (options, callback) => {
       connect(options, (...result) => {
         if (result[1]) onSocket(result[1])
@@ -230,7 +238,10 @@ export class HttpConnections {
 /** Like `connect`, over connections that read through the pacer. */
 function pacedConnector(
   connect: buildConnector.connector,
-  options: Pick<ConnectionOptions, 'connectTimeoutMs' | 'idleTimeoutMs' | 'onSocket'> & { readonly pacer: Pacer },
+  options: Pick<ConnectionOptions, 'connectTimeoutMs' | 'idleTimeoutMs'> & {
+    readonly pacer: Pacer
+    readonly onSocket: (socket: Socket) => void
+  },
 ): buildConnector.connector {
   const { pacer, connectTimeoutMs, idleTimeoutMs, onSocket } = options
   return (target, callback) => {
@@ -246,7 +257,7 @@ function pacedConnector(
     socket.once('connect', () => {
       clearTimeout(timer)
       socket.removeListener('error', onError)
-      onSocket?.(socket.raw)
+      onSocket(socket.raw)
       // It has what undici and tls use of a socket.
       const httpSocket = socket as unknown as Socket
       if (!isTls) {

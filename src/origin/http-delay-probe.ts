@@ -3,7 +3,7 @@
  * status does not matter, only when it comes.
  */
 import type { Clock } from '../clock.ts'
-import type { DelayProbe } from '../throttle/delay-monitor.ts'
+import type { DelayProbe, ProbeAnswer } from '../throttle/delay-monitor.ts'
 import type { HttpConnections } from './http-connections.ts'
 import { sendRequest } from './http-request.ts'
 import type { ProxyChoice } from './proxy.ts'
@@ -29,8 +29,9 @@ export class HttpDelayProbe implements DelayProbe {
     this.#proxy = options.proxy
   }
 
-  async roundTrip({ signal }: { readonly signal: AbortSignal }): Promise<void> {
+  async roundTrip({ signal }: { readonly signal: AbortSignal }): Promise<ProbeAnswer> {
     const { clock, connections } = this.#components
+    const { openedCount } = connections
     const { body } = await sendRequest(
       connections.route(this.#url, { offerClientCert: false, traffic: 'questions', proxy: this.#proxy }),
       {
@@ -44,6 +45,8 @@ export class HttpDelayProbe implements DelayProbe {
       clock,
     )
     await body.discard()
+    // Where somebody else's was opened meanwhile, a sample is lost.
+    return connections.openedCount === openedCount ? 'round-trip' : 'with-connection'
   }
 
   /** Its connection is the pool's. */

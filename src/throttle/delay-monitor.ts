@@ -6,9 +6,12 @@ import type { Logger } from 'pino'
 import type { Clock } from '../clock.ts'
 import { DelayEstimator, type DelayView } from './delay-estimator.ts'
 
+/** What it took from question to answer: a round trip, or those that make a connection as well. */
+export type ProbeAnswer = 'round-trip' | 'with-connection'
+
 export interface DelayProbe {
   /** One small question and its answer, whatever it says. @throws when there is none */
-  roundTrip(options: { readonly signal: AbortSignal }): Promise<void>
+  roundTrip(options: { readonly signal: AbortSignal }): Promise<ProbeAnswer>
   close(): Promise<void>
 }
 
@@ -19,7 +22,10 @@ const FIRST_RETRY_MS = 1000
 const MAX_RETRY_MS = 30_000
 /** Ways that are remembered; the one used longest ago is forgotten. */
 const MAX_PATHS = 16
-/** Samples that are thrown away in a row because this process was busy; then they count all the same. */
+/**
+ * Samples that are thrown away in a row, because this process was busy or a connection had to be made; then they count all
+ * the same: it may be the line that makes us late, and some origins close after each answer.
+ */
 const MAX_LATE = 3
 
 export class DelayMonitor {
@@ -116,11 +122,11 @@ export class DelayMonitor {
         const askedAtMs = this.#clock.monotonicMs()
         this.#askedAtMs = askedAtMs
         try {
-          await this.#ask(probe, signal)
+          const answer = await this.#ask(probe, signal)
           if (signal.aborted) return // the answer came all the same, and nobody wants it
           failures = 0
           retryMs = FIRST_RETRY_MS
-          this.#answered(this.#clock.monotonicMs() - askedAtMs)
+          this.#answered(answer, this.#clock.monotonicMs() - askedAtMs)
         } catch (err) {
           if (signal.aborted) return
           failures++
@@ -140,7 +146,7 @@ export class DelayMonitor {
   }
 
   /** @throws when there is no answer in time */
-  async #ask(probe: DelayProbe, signal: AbortSignal): Promise<void> {
+  async #ask(probe: DelayProbe, signal: AbortSignal): Promise<ProbeAnswer> {
     const late = new AbortController()
     const answered = new AbortController()
     this.#clock.sleep(TIMEOUT_MS, { signal: answered.signal }).then(
@@ -148,14 +154,15 @@ export class DelayMonitor {
       () => {}, // it came
     )
     try {
-      await probe.roundTrip({ signal: AbortSignal.any([signal, late.signal]) })
+      return await probe.roundTrip({ signal: AbortSignal.any([signal, late.signal]) })
     } finally {
       answered.abort(ANSWERED)
     }
   }
 
-  #answered(rttMs: number): void {
-    if (this.#isLate() && ++this.#lateCount <= MAX_LATE) return
+  #answered(answer: ProbeAnswer, rttMs: number): void {
+    const isMore = answer === 'with-connection' || this.#isLate()
+    if (isMore && ++this.#lateCount <= MAX_LATE) return
     this.#lateCount = 0
     this.#estimator.add(rttMs, this.#clock.monotonicMs(), this.#isQuiet())
     this.#isSilent = false

@@ -235,8 +235,9 @@ export class WanGovernor {
   #start(): void {
     const nowMs = this.#c.clock.monotonicMs()
     this.#tickedAtMs = nowMs
-    if (nowMs - this.#activeAtMs > SAME_RUN_MS) {
-      this.#law.restart(nowMs)
+    const awayMs = nowMs - this.#activeAtMs
+    if (awayMs > SAME_RUN_MS) {
+      this.#law.restart(nowMs, awayMs)
       this.#history = []
       const lead = leadOf(this.#users())
       if (lead !== null && lead.key !== this.#self) this.#law.adopt(lead.report.law, nowMs)

@@ -3,6 +3,7 @@
  *
  *   startup --queue or plateau--> drain --empty--> cruise --queue or user--> yield --empty for a while--> ramp --> cruise
  *   cruise, where it stopped below the line because somebody was there at the last return --nobody for a while--> ramp
+ *   nothing to be had --work, and what the line gives is known from minutes ago--> ramp
  *
  * The principle: read a little slower than the line delivers, so that our own reading, and not the line, is where our flow
  * waits. Then nothing of ours queues at the bottleneck, and whatever queues there is somebody else's.
@@ -91,6 +92,10 @@ const RAMP_FROM_RATIO = 0.1
 /** Of the line, at most more at a time: who is there and leaves no queue shows before much of one has grown. */
 const RAMP_STEP_RATIO = 0.2
 const RAMP_LEAD_FACTOR = 3
+/** A capacity of at most so long ago is gone back to, an older one is searched for anew. */
+const KNOWN_MS = 600_000
+/** Who takes it up again, and does not know yet whether somebody is there, waits so long for the first answer. */
+const FIRST_ANSWER_MS = 1000
 /** An origin that gives less of the line than we lead by is not waited for. */
 const MAX_RAMP_MS = 5000
 const RELAPSE_CEILING_RATIO = 0.8
@@ -217,16 +222,22 @@ export class WanLaw {
     this.#lastMs = nowMs
   }
 
-  /** Nothing was to be had for a while: what is known of the line holds, the rate is found anew from below. */
-  restart(nowMs: number): void {
+  /**
+   * Nothing was to be had for so long. The rate is found anew from below: at once, as after a yield, when a capacity has
+   * held and is not old. A queue on the way there says that it does not hold any more.
+   */
+  restart(nowMs: number, awayMs: number): void {
+    const known = this.#isConfirmed && awayMs < KNOWN_MS ? this.#capacity : null
     this.#lastMs = null
-    this.#enter('startup', nowMs)
+    this.#isConfirmed = false
+    this.#why = 'starting'
+    this.#enter(known === null ? 'startup' : 'ramp', nowMs)
     this.#mostArrived = 0
     this.#ceiling = Number.POSITIVE_INFINITY
     this.#caution = null
     this.#relapses = 0
     this.#relapsedAt = null
-    this.#rate = FIRST_RATE
+    this.#rate = Math.max(FIRST_RATE, RAMP_FROM_RATIO * (known ?? 0))
   }
 
   step(sample: WanSample): WanDecision {
@@ -264,7 +275,7 @@ export class WanLaw {
   }
 
   #wake(nowMs: number): WanDecision {
-    this.restart(nowMs)
+    this.restart(nowMs, Number.POSITIVE_INFINITY)
     this.#lastMs = nowMs
     this.#rate = this.#level.floorBytesPerSec
     this.#coolSinceMs = null
@@ -614,7 +625,11 @@ export class WanLaw {
   #ramp(sample: WanSample): void {
     const { nowMs, delay, bytesPerSec } = sample
     if (this.#isUserThere(sample) || (delay !== null && this.#isWarm(delay))) {
-      this.#relapse(sample)
+      // A new connection's buffers fill as fast as the line gives. Who else is there shows while it drains.
+      if (!this.#isConfirmed && !this.#isUserThere(sample)) {
+        this.#rate *= DRAIN_RATIO
+        this.#enter('drain', nowMs)
+      } else this.#relapse(sample)
       return
     }
     if (this.#suspect(delay, nowMs) !== 'none') {
@@ -622,6 +637,7 @@ export class WanLaw {
       if (isKeptQueue(delay)) this.#relapse(sample)
       return
     }
+    if (delay === null && nowMs - this.#enteredMs < FIRST_ANSWER_MS) return
     // A step is judged by answers that left after it.
     if (nowMs - this.#steppedMs < Math.max(RAMP_STEP_MS, (delay?.baseMs ?? 0) + CUT_LOOK_MS)) return
     this.#steppedMs = nowMs

@@ -33,16 +33,22 @@ async function probeOf(t: Test, url: string) {
 
 void t.test('http: HEAD of what is being fetched, without who the user is', async (t) => {
   const seen: string[] = []
+  let isLast = false
   const server = createServer((request, response) => {
     seen.push(`${request.method} ${request.url} ${request.headers.authorization ?? 'nobody'}`)
     response.statusCode = 404 // when it comes counts, not what it is
+    if (isLast) response.setHeader('connection', 'close')
     response.end()
   })
   const port = await listen(t, server)
   const probe = await probeOf(t, `http://user:secret@127.0.0.1:${port}/file?key=1`)
-  await probe.roundTrip({ signal: deadline() })
-  await probe.roundTrip({ signal: deadline() })
+  t.equal(await probe.roundTrip({ signal: deadline() }), 'with-connection')
+  t.equal(await probe.roundTrip({ signal: deadline() }), 'round-trip')
   t.same(seen, ['HEAD /file?key=1 nobody', 'HEAD /file?key=1 nobody'])
+  isLast = true
+  t.equal(await probe.roundTrip({ signal: deadline() }), 'round-trip')
+  isLast = false
+  t.equal(await probe.roundTrip({ signal: deadline() }), 'with-connection', 'the origin has closed it')
 })
 
 void t.test('https with HTTP/2: PING, and no request at all', async (t) => {
@@ -54,7 +60,8 @@ void t.test('https with HTTP/2: PING, and no request at all', async (t) => {
   server.on('session', (session) => session.on('ping', () => pings++))
   const port = await listen(t, server)
   const probe = await probeOf(t, `https://localhost:${port}/file`)
-  for (let count = 0; count < 3; count++) await probe.roundTrip({ signal: deadline() })
+  t.equal(await probe.roundTrip({ signal: deadline() }), 'with-connection')
+  for (let count = 0; count < 2; count++) t.equal(await probe.roundTrip({ signal: deadline() }), 'round-trip')
   t.equal(requests, 0)
   t.equal(pings, 3)
 })
@@ -68,8 +75,8 @@ void t.test('https without HTTP/2: one failure, then HEAD', async (t) => {
   const port = await listen(t, server)
   const probe = await probeOf(t, `https://localhost:${port}/file`)
   await t.rejects(probe.roundTrip({ signal: deadline() }), 'not measured: it would be two round trips')
-  await probe.roundTrip({ signal: deadline() })
-  await probe.roundTrip({ signal: deadline() })
+  t.equal(await probe.roundTrip({ signal: deadline() }), 'with-connection')
+  t.equal(await probe.roundTrip({ signal: deadline() }), 'round-trip')
   t.same(seen, ['HEAD', 'HEAD'])
 })
 

@@ -188,7 +188,7 @@ const RISING_PROBE_MS = 50
 export class Background {
   readonly law: WanLaw
   readonly estimator = new DelayEstimator()
-  readonly flow: Flow
+  flow: Flow
   decision: WanDecision | null = null
   isProbeDead = false
   isArrivalKnown = true
@@ -201,12 +201,25 @@ export class Background {
   #read: number[] = []
   #arrived: number[] = []
   #pending: { sentMs: number; dueMs: number }[] = []
+  #isSilent = true
 
   constructor(line: Line, level: WanLevel = WAN_LEVELS.normal) {
     this.#line = line
     this.law = new WanLaw(level)
     this.flow = line.flow()
     this.flow.readBytesPerSec = 0
+  }
+
+  /** Over a new connection, after nothing was to be had for so long: the line is to have stepped on without it. */
+  restart(awayMs: number): void {
+    this.flow.isActive = false
+    this.flow = this.#line.flow()
+    this.flow.readBytesPerSec = 0
+    this.#read = []
+    this.#arrived = []
+    this.#pending = []
+    this.#isSilent = true
+    this.law.restart(this.#line.nowMs, awayMs)
   }
 
   /** After each step of the line. @param nowMs differs from the line's only where a test tears the clock */
@@ -222,6 +235,7 @@ export class Background {
     }
     for (let [head] = this.#pending; head && head.dueMs <= nowMs; [head] = this.#pending) {
       this.estimator.add(head.dueMs - head.sentMs, nowMs, this.law.isQuiet)
+      this.#isSilent = false
       this.#pending.shift()
     }
     if (lineMs % TICK_MS !== 0) return
@@ -235,7 +249,7 @@ export class Background {
     if (this.#arrived.length > 5) this.#arrived.shift()
     const arrivedBytesPerSec = (this.flow.arrivedBytes - (this.#arrived[0] ?? 0)) * 5
     const [oldest] = this.#pending
-    const delay = this.isProbeDead ? null : this.estimator.view(oldest ? nowMs - oldest.sentMs : 0)
+    const delay = this.isProbeDead || this.#isSilent ? null : this.estimator.view(oldest ? nowMs - oldest.sentMs : 0)
     this.decision = this.law.step({
       nowMs,
       delay,

@@ -1,6 +1,6 @@
 import pino from 'pino'
 import t from 'tap'
-import { DelayMonitor, type DelayProbe } from '../../src/throttle/delay-monitor.ts'
+import { DelayMonitor, type DelayProbe, type ProbeAnswer } from '../../src/throttle/delay-monitor.ts'
 import { settled, VirtualClock } from '../support/virtual-clock.ts'
 
 const log = pino({ level: 'silent' })
@@ -10,6 +10,7 @@ const PATH = 'https://near.example'
 class FakeProbe implements DelayProbe {
   rttMs: number | null = 20
   fails = false
+  answer: ProbeAnswer = 'round-trip'
   /** Answers even though nobody wants to hear it any more. */
   isDeaf = false
   readonly askedAtMs: number[] = []
@@ -21,13 +22,14 @@ class FakeProbe implements DelayProbe {
     this.#clock = clock
   }
 
-  async roundTrip({ signal }: { readonly signal: AbortSignal }): Promise<void> {
+  async roundTrip({ signal }: { readonly signal: AbortSignal }): Promise<ProbeAnswer> {
     this.askedAtMs.push(this.#clock.atMs)
     this.openCount++
     try {
       if (this.fails) throw new Error('refused')
       if (this.rttMs !== null) await this.#clock.sleep(this.rttMs, this.isDeaf ? {} : { signal })
       else await new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+      return this.answer
     } finally {
       this.openCount--
     }
@@ -153,6 +155,26 @@ await t.test('what this process was too busy to measure is left out, at most thr
   probe.rttMs = 20
   await clock.pass(300)
   t.match(monitor.view(), { queueMs: 30 }, 'one in time starts the count anew')
+  await monitor.close()
+})
+
+await t.test('what a connection had to be made for is left out, unless each answer needs one', async (t) => {
+  const { clock, monitor, probe } = setUp()
+  probe.answer = 'with-connection'
+  probe.rttMs = 60
+  monitor.start(probe, PATH)
+  await clock.pass(90)
+  t.equal(monitor.view(), null)
+  probe.answer = 'round-trip'
+  probe.rttMs = 20
+  await clock.pass(1000)
+  t.match(monitor.view(), { baseMs: 20, queueMs: 0 })
+  probe.answer = 'with-connection'
+  probe.rttMs = 60
+  await clock.pass(300)
+  t.match(monitor.view(), { queueMs: 0 })
+  await clock.pass(1000)
+  t.match(monitor.view(), { queueMs: 40 })
   await monitor.close()
 })
 

@@ -103,6 +103,7 @@ function agentOf(
       roundTrip: async ({ signal }) => {
         probes.asked++
         await clock.sleep(rttMsOf(url) + line.queueMs, { signal })
+        return 'round-trip'
       },
       close: async () => {
         probes.closedCount++

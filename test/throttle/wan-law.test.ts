@@ -123,6 +123,53 @@ t.test('when they have gone the line is used again', async (t) => {
   }
 })
 
+t.test('work that comes minutes later has the line at once', async (t) => {
+  const uses: number[] = []
+  for (const options of LINES) {
+    const { line, background } = startedOn(options)
+    background.flow.isActive = false
+    run(line, [], 30_000)
+    background.restart(30_000)
+    background.queueMs.length = 0
+    run(line, [background], 1000 + 5 * options.rttMs)
+    const bytes = readWhile(background.flow, () => run(line, [background], 2000))
+    uses.push(bytes / (2 * line.bytesPerSec))
+    const queueMs = median(background.queueMs)
+    t.ok(queueMs < 10, `${JSON.stringify(options)}: ${queueMs.toFixed(1)} ms queue in the middle`)
+  }
+  const told = uses.map((use) => use.toFixed(2)).join(' ')
+  t.ok(median(uses) > 0.8 && Math.min(...uses) > 0.5, `${told} of the lines in the second and third second`)
+})
+
+t.test('work that comes minutes later gives way to who has come meanwhile', async (t) => {
+  for (const options of LINES) {
+    const { line, background } = startedOn(options)
+    background.flow.isActive = false
+    const foreground = line.flow()
+    run(line, [], 30_000)
+    background.restart(30_000)
+    const solo = alone(options, 38_000) - alone(options, 30_000)
+    const kept = readWhile(foreground, () => run(line, [background], 8000)) / solo
+    t.ok(kept > 0.93, `${JSON.stringify(options)}: keeps ${kept.toFixed(3)}`)
+  }
+})
+
+t.test('a line that has become slower meanwhile is found', async (t) => {
+  for (const options of LINES) {
+    const { line, background } = startedOn(options)
+    background.flow.isActive = false
+    run(line, [], 30_000)
+    line.mbit = options.mbit / 5
+    background.restart(30_000)
+    background.queueMs.length = 0
+    run(line, [background], 8000)
+    const bytes = readWhile(background.flow, () => run(line, [background], 4000))
+    const use = bytes / (4 * line.bytesPerSec)
+    t.ok(use > 0.6, `${JSON.stringify(options)}: ${use.toFixed(2)} of the line from 8 s on`)
+    t.ok(median(background.queueMs) < 15, `${median(background.queueMs).toFixed(0)} ms queue in the middle`)
+  }
+})
+
 t.test('a person elsewhere in the branch is enough reason', async (t) => {
   const { line, background } = startedOn({ mbit: 50, rttMs: 20, fifoMs: 250 })
   background.isUserElsewhere = true
