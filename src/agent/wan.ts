@@ -62,7 +62,8 @@ export function openWan(
     control: {
       isNear: isLoopback,
       pacerOf: (priority) => governor.pacerOf(priority),
-      enter: (priority, url) => governor.enter(priority, url),
+      staleBeforeMs: (priority) => governor.staleBeforeMs(priority),
+      enter: (...entered) => governor.enter(...entered),
     },
   }
 }

@@ -8,6 +8,7 @@ import { readFile } from 'node:fs/promises'
 import type { Socket } from 'node:net'
 import { createSecureContext, rootCertificates } from 'node:tls'
 import { Agent, buildConnector, type Dispatcher, errors, Pool, ProxyAgent } from 'undici'
+import type { Clock } from '../clock.ts'
 import { ShorthaulError, systemCode } from '../errors.ts'
 import type { Pacer } from '../throttle/pacer.ts'
 import type { Priority } from '../throttle/priority.ts'
@@ -22,6 +23,7 @@ import {
 } from './proxy.ts'
 
 export interface ConnectionOptions {
+  readonly clock: Clock
   readonly connectTimeoutMs: number
   readonly headersTimeoutMs: number
   readonly idleTimeoutMs: number
@@ -34,6 +36,8 @@ export interface ConnectionOptions {
   readonly onSocket?: (socket: Socket) => void
   /** Through what connections for work of this priority read; null, or absent: as fast as they can. */
   readonly pacerOf?: (priority: Priority) => Pacer | null
+  /** Requests of this priority go to no pool that is older, by the monotonic clock; absent: however old. */
+  readonly staleBeforeMs?: (priority: Priority) => number
   /** Reached without the WAN: nothing of it is paced or counted. Absent: none is. */
   readonly isNear?: (hostname: string) => boolean
 }
@@ -59,17 +63,23 @@ interface TlsOptions {
   readonly key?: string
 }
 
+/** Those to all origins for one kind of traffic, direct or through one proxy. */
+interface Pools {
+  readonly dispatcher: Dispatcher
+  readonly openedAtMs: number
+}
+
 export class HttpConnections {
   readonly #options: ConnectionOptions
   readonly #rules: ProxyRules
   readonly #tls: TlsOptions
   readonly #clientCert: TlsOptions | null
   /** For each kind of traffic at most two: with or without the client certificate. Within them, a pool for each origin. */
-  readonly #direct = new Map<string, Dispatcher>()
+  readonly #direct = new Map<string, Pools>()
   /** The same for each proxy with its login, for https; the one used longest ago comes first. */
-  readonly #tunnels = new Map<string, Dispatcher>()
+  readonly #tunnels = new Map<string, Pools>()
   #openedCount = 0
-  /** Tunnels that close. */
+  /** Those that close when what runs in them has ended. */
   readonly #retired = new Set<Dispatcher>()
 
   private constructor(options: ConnectionOptions, tls: TlsOptions, clientCert: TlsOptions | null) {
@@ -139,64 +149,84 @@ export class HttpConnections {
 
   /** Ends every connection at once: requests that run fail with SHORTHAUL_ABORTED. Idempotent. */
   async close(): Promise<void> {
-    const all = [...this.#direct.values(), ...this.#tunnels.values(), ...this.#retired]
-    await Promise.all(all.map((dispatcher) => dispatcher.destroy()))
+    const open = [...this.#direct.values(), ...this.#tunnels.values()].map(({ dispatcher }) => dispatcher)
+    await Promise.all([...open, ...this.#retired].map((dispatcher) => dispatcher.destroy()))
   }
 
   /** As fast as it goes, and not seen by the accounts: bytes that never leave this machine are nobody's. */
   #near(withCert: boolean): Dispatcher {
     const key = `near ${withCert}`
     const known = this.#direct.get(key)
-    if (known) return known
+    if (known) return known.dispatcher
     const dispatcher = new Agent({ ...this.#poolOptions(null), connect: this.#connect(withCert) })
-    this.#direct.set(key, dispatcher)
+    this.#direct.set(key, this.#opened(dispatcher))
     return dispatcher
   }
 
   #directly(withCert: boolean, traffic: Traffic): Dispatcher {
     const pacer = this.#pacer(traffic)
     const key = `${withCert} ${pacer === null ? '' : traffic}`
-    const known = this.#direct.get(key)
-    if (known) return known
-    const dispatcher = new Agent({ ...this.#poolOptions(pacer), connect: this.#connector(withCert, pacer) })
-    this.#direct.set(key, dispatcher)
-    return dispatcher
+    const known = this.#takeFresh(this.#direct, key, traffic)
+    const pools =
+      known ?? this.#opened(new Agent({ ...this.#poolOptions(pacer), connect: this.#connector(withCert, pacer) }))
+    this.#direct.set(key, pools)
+    return pools.dispatcher
   }
 
   #tunnel(proxy: ProxyServer, withCert: boolean, traffic: Traffic): Dispatcher {
     const pacer = this.#pacer(traffic)
     const { origin, authorization } = proxy
     const key = `${origin} ${authorization ?? ''} ${withCert} ${pacer === null ? '' : traffic}`
-    const known = this.#tunnels.get(key)
-    this.#tunnels.delete(key)
-    const tunnel =
-      known ??
-      new ProxyAgent({
-        ...this.#poolOptions(pacer),
-        uri: origin,
-        ...(authorization === null ? {} : { token: authorization }),
-        requestTls: this.#connect(withCert),
-        proxyTls: this.#connect(false),
-        // The pool that carries CONNECT: its own default would wait 300 s for the proxy's answer. The connection that is
-        // counted is this one, below the origin's TLS.
-        clientFactory: (target, options) =>
-          new Pool(target, { ...options, ...this.#poolOptions(pacer), connect: this.#connector(false, pacer) }),
-      })
-    this.#tunnels.set(key, tunnel)
+    const known = this.#takeFresh(this.#tunnels, key, traffic)
+    const pools = known ?? this.#opened(this.#newTunnel(proxy, withCert, pacer))
+    this.#tunnels.set(key, pools)
     this.#retireTunnels()
-    return tunnel
+    return pools.dispatcher
+  }
+
+  #newTunnel({ origin, authorization }: ProxyServer, withCert: boolean, pacer: Pacer | null): Dispatcher {
+    return new ProxyAgent({
+      ...this.#poolOptions(pacer),
+      uri: origin,
+      ...(authorization === null ? {} : { token: authorization }),
+      requestTls: this.#connect(withCert),
+      proxyTls: this.#connect(false),
+      // The pool that carries CONNECT: its own default would wait 300 s for the proxy's answer. The connection that is
+      // counted is this one, below the origin's TLS.
+      clientFactory: (target, options) =>
+        new Pool(target, { ...options, ...this.#poolOptions(pacer), connect: this.#connector(false, pacer) }),
+    })
+  }
+
+  #opened(dispatcher: Dispatcher): Pools {
+    return { dispatcher, openedAtMs: this.#options.clock.monotonicMs() }
+  }
+
+  /** Takes it out, too, and lets it end when it is stale. */
+  #takeFresh(from: Map<string, Pools>, key: string, traffic: Traffic): Pools | null {
+    const known = from.get(key)
+    if (!known) return null
+    from.delete(key)
+    const staleBeforeMs = traffic === 'questions' ? undefined : this.#options.staleBeforeMs?.(traffic)
+    if (staleBeforeMs === undefined || known.openedAtMs >= staleBeforeMs) return known
+    this.#retire(known)
+    return null
   }
 
   #retireTunnels(): void {
     for (const [key, tunnel] of this.#tunnels) {
       if (this.#tunnels.size <= MAX_TUNNELS) return
       this.#tunnels.delete(key)
-      this.#retired.add(tunnel)
-      tunnel
-        .close()
-        .catch(() => {}) // destroyed meanwhile
-        .finally(() => this.#retired.delete(tunnel))
+      this.#retire(tunnel)
     }
+  }
+
+  #retire({ dispatcher }: Pools): void {
+    this.#retired.add(dispatcher)
+    dispatcher
+      .close()
+      .catch(() => {}) // destroyed meanwhile
+      .finally(() => this.#retired.delete(dispatcher))
   }
 
   #poolOptions(pacer: Pacer | null) {

@@ -61,6 +61,8 @@ export interface OriginsComponents {
 export interface OriginTrafficControl {
   /** Through what connections for work of this priority read; null: as fast as they can. */
   pacerOf(priority: Priority): Pacer | null
+  /** Connections of this priority that are older, by the monotonic clock, are better left for new ones. Absent: none. */
+  staleBeforeMs?(priority: Priority): number
   /** Content is had from an origin from now on, until the returned function is called. */
   enter(priority: Priority, url: string, proxy?: string): () => void
   /** Not of the WAN: it is neither asked for nor told of. Absent: all is of the WAN. */
@@ -86,7 +88,14 @@ export class Origins implements Origin {
     const connections = await HttpConnections.open({
       ...options,
       ...(onSocket ? { onSocket } : {}),
-      ...(wan ? { pacerOf: (priority) => wan.pacerOf(priority), isNear: (host) => wan.isNear?.(host) ?? false } : {}),
+      clock,
+      ...(wan
+        ? {
+            pacerOf: (priority) => wan.pacerOf(priority),
+            staleBeforeMs: (priority) => wan.staleBeforeMs?.(priority) ?? Number.NEGATIVE_INFINITY,
+            isNear: (host) => wan.isNear?.(host) ?? false,
+          }
+        : {}),
     })
     const enter = wan ? (...entered: Parameters<OriginTrafficControl['enter']>) => wan.enter(...entered) : undefined
     return new Origins(

@@ -1,7 +1,12 @@
-/** Which interface the governors watch. */
+/** Which interface the governors watch, and what origins have of the governor. */
 import type { networkInterfaces } from 'node:os'
+import pino from 'pino'
 import t from 'tap'
-import { interfaceNamer } from '../../src/agent/wan.ts'
+import { interfaceNamer, openWan } from '../../src/agent/wan.ts'
+import { systemClock } from '../../src/clock.ts'
+import { loadConfig } from '../../src/config/load.ts'
+import { OwnTraffic } from '../../src/throttle/own-traffic.ts'
+import { until } from '../lab/until.ts'
 
 type Interfaces = ReturnType<typeof networkInterfaces>
 
@@ -31,4 +36,25 @@ await t.test('the loopback is no line: other agents on this machine are nobody t
   nowMs += 60_000
   t.equal(name(), null, 'nothing else is left')
   t.end()
+})
+
+await t.test('the delay is measured through the proxy that a request names', async (t) => {
+  const { config } = await loadConfig({ env: {}, homeDir: t.testdir(), isRoot: false })
+  const asked: unknown[] = []
+  const openProbe = (...way: unknown[]) => {
+    asked.push(way)
+    return { roundTrip: () => Promise.reject(new Error('nobody there')), close: async () => {} }
+  }
+  const wan = openWan(
+    { clock: systemClock, log: pino({ level: 'silent' }), traffic: new OwnTraffic(), openProbe },
+    { config, self: 'a' },
+  )
+  const leave = wan.control.enter('normal', 'http://origin.example/file', 'http://proxy.example:3128')
+  // Not before it is known what the line costs.
+  await until(() => asked[0], { timeoutMs: 20_000, everyMs: 5, what: 'a probe' })
+  t.same(asked, [['http://origin.example/file', 'http://proxy.example:3128']])
+  leave()
+  await wan.governor.close()
+  await wan.hostState.close()
+  await wan.host.close()
 })

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { inspect } from 'node:util'
 import t, { type Test } from 'tap'
+import { systemClock } from '../../src/clock.ts'
 import type { OriginOptions } from '../../src/origin/origins.ts'
 import { openOrigins, originRequest, readBody } from '../support/open-origins.ts'
 import { startTestOrigin, TEST_CERT_FILE, TEST_KEY_FILE, type TestOriginOptions } from '../support/test-origin.ts'
@@ -276,6 +277,31 @@ void t.test('a request may name its proxy, or none', async (t) => {
   t.equal(named.asked.length + environment.asked.length, 5)
   await origins.delayProbe(url, named.url('third:secret')).roundTrip({ signal })
   t.match(named.asked.at(-1), login('third:secret'), 'the delay is that of the same way')
+})
+
+void t.test('requests go to no connection that is better left, and what one carries ends well', async (t) => {
+  const server = await origin(t, { isTls: true })
+  const proxy = await TestProxy.start(server.base)
+  t.teardown(() => proxy.close())
+  const url = server.serve('/a', { seed: 2, lengthBytes: 3_000_000 })
+  let staleBeforeMs = Number.NEGATIVE_INFINITY
+  const wan = { pacerOf: () => null, staleBeforeMs: () => staleBeforeMs, enter: () => () => {} }
+  const origins = await openOrigins(TLS, { wan })
+  t.teardown(() => origins.close())
+  for (const way of ['none', proxy.url()]) {
+    const open = () => origins.open({ ...originRequest(url), priority: 'normal', proxy: way }, { signal })
+    const before = server.connectionCount
+    const count = () => server.connectionCount - before
+    await readBody(await open())
+    const running = await open()
+    t.equal(count(), 1, 'used again')
+    staleBeforeMs = systemClock.monotonicMs()
+    t.equal((await readBody(await open())).byteLength, 3_000_000)
+    t.equal(count(), 2, 'a new one')
+    t.equal((await readBody(running)).byteLength, 3_000_000)
+    await readBody(await open())
+    t.equal(count(), 2, 'which is used again')
+  }
 })
 
 void t.test('of many proxies those used longest ago are given up, without harm to what they carry', async (t) => {

@@ -129,7 +129,7 @@ async function checkClock({ url, config, signal }: OriginSubject): Promise<Check
   // The user's own credentials are not needed to hear the time.
   target.username = ''
   target.password = ''
-  const connections = await HttpConnections.open(originOptions(config, process.env))
+  const connections = await HttpConnections.open({ clock: systemClock, ...originOptions(config, process.env) })
   try {
     const {
       dispatcher,
