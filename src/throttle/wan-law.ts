@@ -170,6 +170,8 @@ export class WanLaw {
   /** In the drain under way it came much faster than we read, and a queue stood: it came as fast as the line gives. */
   #isLineSeen = false
   #losingSinceMs: number | null = null
+  /** When more came than was read, in a drain. */
+  #fillingMs = Number.NEGATIVE_INFINITY
   /** How long our own queue takes to drain after a try that found no more; null: that was not why it drains. */
   #ownDrainMs: number | null = null
   /** The capacity has held for a while: a yield is not its fault. */
@@ -389,9 +391,12 @@ export class WanLaw {
     this.#losingSinceMs = isLosing ? (this.#losingSinceMs ?? nowMs) : null
     const isOthers = this.#losingSinceMs !== null && nowMs - this.#losingSinceMs > delay.baseMs + LOSING_MS
     const ownMs = isOthers ? 0 : this.#ownDrainMs
+    // As long as our buffers fill, as fast as the line gives, the queue is ours.
+    if (comesMoreThan(sample, FILLING_RATIO)) this.#fillingMs = nowMs
+    const filledMs = nowMs - Math.max(this.#fillingMs, this.#enteredMs)
     // The last 200 ms must lie after what we did.
     const waitMs = ownMs === null || !this.#isHot(delay) ? MAX_DRAIN_MS : delay.baseMs + 300 + ownMs
-    if (elapsedMs <= Math.min(waitMs, MAX_DRAIN_MS)) return
+    if (filledMs <= waitMs && elapsedMs <= MAX_DRAIN_MS) return
     this.#enterYield(sample, { why: 'queue', isCertain: true })
   }
 
@@ -492,13 +497,7 @@ export class WanLaw {
       this.#isConfirmed = true
       // What comes off a line that is full is what it gives.
       this.#capacity = Math.max(capacity, sample.arrivedBytesPerSec ?? 0)
-      const ratio = isHot ? AFTER_HOT_PROBE_RATIO : AFTER_PROBE_RATIO
-      this.#rate = capacity * ratio
-      this.#enter('drain', nowMs)
-      // What is seen is as old as a round trip. We read so much less than comes that it is gone in this time, twice over;
-      // what is still there is not ours.
-      const unseenMs = (probe.step - 1) * (delay.baseMs + PROBE_LOOK_MS)
-      this.#ownDrainMs = (2 * (delay.queueMs + unseenMs)) / (1 - ratio)
+      this.#drainProbe(nowMs, delay, { capacity, step: probe.step })
       return
     }
     if (nowMs > probe.fromMs + PROBE_LOOK_MS) probe.seen.push(bytesPerSec.last200Ms)
@@ -516,7 +515,20 @@ export class WanLaw {
       return
     }
     if (read < capacity) this.#capacity = Math.max(read, capacity * 0.97)
-    this.#rate = this.#target(sample)
+    // It was seen too late to be judged by, over a long way; what is left of it would be taken for somebody's.
+    if (delay !== null && !isCool(delay)) this.#drainProbe(nowMs, delay, { capacity, step: probe.step })
+    else this.#rate = this.#target(sample)
+  }
+
+  /** The queue of a try that found no more goes before anything is concluded from it. */
+  #drainProbe(nowMs: number, delay: DelayView, { capacity, step }: { capacity: number; step: number }): void {
+    const ratio = this.#isHot(delay) ? AFTER_HOT_PROBE_RATIO : AFTER_PROBE_RATIO
+    this.#rate = capacity * ratio
+    this.#enter('drain', nowMs)
+    // What is seen is as old as a round trip. We read so much less than comes that it is gone in this time, twice over;
+    // what is still there is not ours.
+    const unseenMs = (step - 1) * (delay.baseMs + PROBE_LOOK_MS)
+    this.#ownDrainMs = (2 * (delay.queueMs + unseenMs)) / (1 - ratio)
   }
 
   /** The line is so much faster than was thought that it is looked for as at the start. */

@@ -24,6 +24,9 @@ function rttMsOf(url: string): number {
 class Download implements PacedReader {
   readBytes = 0
   turnBytes = 0
+  /** Its connection brings no more in a step. */
+  mostBytes = Number.POSITIVE_INFINITY
+  leftBytes = 0
   readonly #onRead: (bytes: number) => void
   readonly #again: () => void
 
@@ -64,9 +67,11 @@ class Line {
       await this.clock.sleep(STEP_MS, { signal: this.stop.signal })
       const step = (this.bytesPerSec * STEP_MS) / 1000
       this.#creditBytes = Math.min(4 * step, this.#creditBytes + step)
+      for (const one of this.downloads) one.leftBytes = one.mostBytes
       for (const one of this.downloads) {
-        const bytes = Math.min(one.turnBytes, Math.floor(this.#creditBytes))
+        const bytes = Math.min(one.turnBytes, one.leftBytes, Math.floor(this.#creditBytes))
         if (bytes <= 0) continue
+        one.leftBytes -= bytes
         this.#creditBytes -= bytes
         this.downloads.delete(one) // the next time it is the last
         this.downloads.add(one)
@@ -139,6 +144,9 @@ function agentOf(
     return {
       get readBytes() {
         return one.readBytes
+      },
+      slowTo: (bytesPerSec: number) => {
+        one.mostBytes = (bytesPerSec * STEP_MS) / 1000
       },
       end: () => {
         line.downloads.delete(one)
@@ -246,6 +254,27 @@ await t.test('an origin that is further away than the last one is not taken for 
   t.not(governor.view().phase, 'yield')
   t.ok(far.readBytes > line.bytesPerSec, `${(far.readBytes / line.bytesPerSec).toFixed(1)} s of the line in 4 s`)
   far.end()
+})
+
+await t.test('connections that bring little after somebody had the line are better left', async (t) => {
+  const line = lineOf(t)
+  const { clock } = line
+  const { download, governor } = agentOf(t, 'a', { line })
+  const one = download('normal')
+  await clock.pass(8000)
+  for (let second = 0; second < 3; second++) {
+    governor.heard('b', reportOf({ priority: 'foreground', readBytesPerSec: MBIT }))
+    await clock.pass(1000)
+  }
+  t.equal(governor.view().phase, 'yield')
+  t.equal(governor.staleBeforeMs('normal'), Number.NEGATIVE_INFINITY)
+  const leftAtMs = clock.monotonicMs()
+  governor.left('b')
+  one.slowTo(line.bytesPerSec / 5)
+  await clock.pass(6000)
+  t.ok(governor.staleBeforeMs('normal') > leftAtMs)
+  t.equal(governor.staleBeforeMs('foreground'), Number.NEGATIVE_INFINITY, 'foreground work is left alone')
+  one.end()
 })
 
 await t.test('foreground work stops all other work at the next look, and is not slowed', async (t) => {
