@@ -20,8 +20,8 @@ export interface OwnTotals {
 
 /** How a connection of ours is found in the kernel's table. */
 export interface OwnConnections {
-  /** `connectionKey` of each. */
-  readonly keys: ReadonlySet<number>
+  /** By `connectionKey`. */
+  readonly keys: ReadonlyMap<number, TrafficKind>
   /** Some are IPv6, which has a table of its own. */
   readonly hasIPv6: boolean
 }
@@ -82,12 +82,12 @@ export class OwnTraffic {
 
   /** The connections that are open and pass a network card. */
   connections(): OwnConnections {
-    const keys = new Set<number>()
+    const keys = new Map<number, TrafficKind>()
     let hasIPv6 = false
-    for (const socket of this.#open.keys()) {
+    for (const [socket, kind] of this.#open) {
       const { localPort, remotePort } = socket
       if (localPort === undefined || remotePort === undefined || isInsideMachine(socket)) continue
-      keys.add(connectionKey(localPort, remotePort))
+      keys.set(connectionKey(localPort, remotePort), kind)
       if (socket.remoteFamily === 'IPv6') hasIPv6 = true
     }
     return { keys, hasIPv6 }

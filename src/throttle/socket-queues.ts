@@ -13,6 +13,8 @@ import { connectionKey, type OwnConnections } from './own-traffic.ts'
 
 export interface QueueTotals {
   readonly receiveQueueBytes: number
+  /** The part of it that came from origins. */
+  readonly wanReceiveQueueBytes: number
   readonly sendQueueBytes: number
 }
 
@@ -22,7 +24,7 @@ const MAX_TABLE_BYTES = 1_600_000
 const BLOCK_BYTES = 4096
 const LINE_FEED = 10
 const COLON = 58
-const ZERO_QUEUES: QueueTotals = { receiveQueueBytes: 0, sendQueueBytes: 0 }
+const ZERO_QUEUES: QueueTotals = { receiveQueueBytes: 0, wanReceiveQueueBytes: 0, sendQueueBytes: 0 }
 
 /** @returns null where it cannot be told: not Linux, no /proc, or too many connections on this machine */
 export function readSocketQueues(
@@ -40,6 +42,7 @@ export function readSocketQueues(
   const queues6 = sumQueues(table6, connections.keys)
   return {
     receiveQueueBytes: queues.receiveQueueBytes + queues6.receiveQueueBytes,
+    wanReceiveQueueBytes: queues.wanReceiveQueueBytes + queues6.wanReceiveQueueBytes,
     sendQueueBytes: queues.sendQueueBytes + queues6.sendQueueBytes,
   }
 }
@@ -69,8 +72,9 @@ function readTable(path: string): Buffer | null {
  * Sums the queues of the connections with these keys. Total: lines of another form are skipped.
  * @param table /proc/net/tcp or tcp6: `sl: local:port remote:port st tx_queue:rx_queue ...`, all hexadecimal
  */
-export function sumQueues(table: Uint8Array, keys: ReadonlySet<number>): QueueTotals {
+export function sumQueues(table: Uint8Array, keys: OwnConnections['keys']): QueueTotals {
   let receiveQueueBytes = 0
+  let wanReceiveQueueBytes = 0
   let sendQueueBytes = 0
   for (let start = 0; start < table.length; ) {
     const feed = table.indexOf(LINE_FEED, start)
@@ -81,11 +85,14 @@ export function sumQueues(table: Uint8Array, keys: ReadonlySet<number>): QueueTo
     const queues = colonAfter(table, { start: remote + 1, end }, 1)
     start = end + 1
     if (local === -1 || remote === -1 || queues === -1 || queues + 9 > end) continue
-    if (!keys.has(connectionKey(hex(table, local + 1, 4), hex(table, remote + 1, 4)))) continue
+    const kind = keys.get(connectionKey(hex(table, local + 1, 4), hex(table, remote + 1, 4)))
+    if (kind === undefined) continue
     sendQueueBytes += hex(table, queues - 8, 8)
-    receiveQueueBytes += hex(table, queues + 1, 8)
+    const receiveBytes = hex(table, queues + 1, 8)
+    receiveQueueBytes += receiveBytes
+    if (kind === 'wan') wanReceiveQueueBytes += receiveBytes
   }
-  return { receiveQueueBytes, sendQueueBytes }
+  return { receiveQueueBytes, wanReceiveQueueBytes, sendQueueBytes }
 }
 
 /** Index of the n-th colon of the line, or -1. */

@@ -1,14 +1,19 @@
 /**
- * When connections to origins are worth leaving for new ones: after somebody else had the line. A sender that lost
- * packets then goes on from a small window, which over a long way takes tens of seconds to grow; a new connection finds
- * what the line gives within some round trips. Once for each return, so that nobody's congestion control is undone by it:
- * what is slow for another reason stays slow. Pure over (sample, monotonic now).
+ * When connections to origins are worth leaving for new ones: after somebody else had the line, or seemed to. A sender
+ * that lost packets then goes on from a small window, which over a long way takes tens of seconds to grow; a new connection
+ * finds what the line gives within some round trips. And a kernel that learnt at the start to hold much opens the window
+ * by a part of it at a time, which the sender fills at once: a queue of ours, taken for somebody's again and again.
+ *
+ * Once for each return, so that nobody's congestion control is undone by it, and what is held is thrown away seldom: what is
+ * slow for another reason stays slow. Pure over (sample, monotonic now).
  */
 import type { WanPhase } from './wan-sample.ts'
 
 /** Of what the line would give us, less than this comes. */
 const SLOW_RATIO = 0.5
 const SLOW_MS = 500
+/** Of what the line gives in a second, more than this is held: a sixteenth of it is a queue of 30 ms. */
+const HELD_RATIO = 0.5
 /** What becomes slow later does so for another reason. */
 const RETURN_MS = 10_000
 
@@ -21,8 +26,12 @@ export interface ConnectionsSample {
   readonly isQueued: boolean
   /** 0: nothing comes, because nothing was asked for, or is not sent yet. */
   readonly readBytesPerSec: number
+  /** In the kernel, of what has come; null: not known. */
+  readonly heldBytes: number | null
   /** Of the line, when all who fetch have alike. */
   readonly shareBytesPerSec: number
+  /** All of it; 0: not known. */
+  readonly lineBytesPerSec: number
 }
 
 export class StaleConnections {
@@ -36,17 +45,27 @@ export class StaleConnections {
     return this.#beforeMs
   }
 
-  look({ nowMs, phase, isLimited, isQueued, readBytesPerSec, shareBytesPerSec }: ConnectionsSample): void {
+  look(sample: ConnectionsSample): void {
+    const { nowMs, phase, isLimited, isQueued, readBytesPerSec, shareBytesPerSec } = sample
+    const heldLimitBytes = sample.lineBytesPerSec > 0 ? HELD_RATIO * sample.lineBytesPerSec : Number.POSITIVE_INFINITY
     if (phase === 'yield') this.#untilMs = nowMs + RETURN_MS
     const isReturn = (phase === 'ramp' || phase === 'cruise') && nowMs < this.#untilMs
+    if (isReturn && sample.heldBytes !== null && sample.heldBytes > heldLimitBytes) {
+      this.#leave(nowMs)
+      return
+    }
     const isSlow = readBytesPerSec > 0 && readBytesPerSec < SLOW_RATIO * shareBytesPerSec
     if (!isReturn || !isSlow || isLimited || isQueued) {
       this.#slowSinceMs = null
       return
     }
     this.#slowSinceMs ??= nowMs
-    if (nowMs - this.#slowSinceMs < SLOW_MS) return
+    if (nowMs - this.#slowSinceMs >= SLOW_MS) this.#leave(nowMs)
+  }
+
+  #leave(nowMs: number): void {
     this.#untilMs = Number.NEGATIVE_INFINITY
+    this.#slowSinceMs = null
     this.#beforeMs = nowMs
   }
 }

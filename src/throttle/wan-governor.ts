@@ -104,7 +104,11 @@ export class WanGovernor {
   readonly #listeners = new Set<(report: WanReport) => void>()
   #running: Promise<void> | null = null
   #unwatch: (() => void) | null = null
-  #host: { readonly received: DirectionView; readonly wanReceivedBytesPerSec: number | null } | null = null
+  #host: {
+    readonly received: DirectionView
+    readonly wanReceivedBytesPerSec: number | null
+    readonly heldBytes: number | null
+  } | null = null
   #probeUrl = ''
   #probeProxy: string | undefined
   #tickedAtMs = 0
@@ -244,8 +248,9 @@ export class WanGovernor {
     }
     this.#unwatch =
       this.#c.host?.listen(
-        (view, { wanReceivedBytesPerSec }) => {
-          this.#host = { received: view.received, wanReceivedBytesPerSec }
+        (view, { wanReceivedBytesPerSec, queues }) => {
+          const heldBytes = queues?.wanReceiveQueueBytes ?? null
+          this.#host = { received: view.received, wanReceivedBytesPerSec, heldBytes }
         },
         { isCalm: () => this.#decision === null },
       ) ?? null
@@ -307,13 +312,16 @@ export class WanGovernor {
 
   #lookAtConnections(runs: Priority | null, userCount: number): void {
     if (this.#decision === null || runs === null || runs === 'foreground') return
+    const lineBytesPerSec = this.#decision.capacityBytesPerSec ?? 0
     this.#stale.look({
       nowMs: this.#tickedAtMs,
       phase: this.#decision.phase,
       isLimited: this.#isLimited(),
       isQueued: isLineQueued(this.#delay.view()),
       readBytesPerSec: this.#rates('governed').last200Ms,
-      shareBytesPerSec: (this.#decision.capacityBytesPerSec ?? 0) / Math.max(1, userCount),
+      heldBytes: this.#host?.heldBytes ?? null,
+      shareBytesPerSec: lineBytesPerSec / Math.max(1, userCount),
+      lineBytesPerSec,
     })
   }
 

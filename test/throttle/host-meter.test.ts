@@ -86,7 +86,8 @@ function setUp(options: { queueCostMs?: number; isPrompt?: boolean; components?:
       readQueues: () => {
         state.queueReads++
         clock.atMs += options.queueCostMs ?? 0
-        const queues = { receiveQueueBytes: state.receiveQueueBytes, sendQueueBytes: 0 }
+        const { receiveQueueBytes } = state
+        const queues = { receiveQueueBytes, wanReceiveQueueBytes: receiveQueueBytes, sendQueueBytes: 0 }
         nic.receivedBytes += state.passesMeanwhileBytes
         return queues
       },

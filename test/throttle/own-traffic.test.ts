@@ -124,6 +124,6 @@ await t.test('open connections are known by both ports', async (t) => {
   const own = new OwnTraffic()
   const { client, server } = await pair(t)
   own.add(elsewhere(client), 'wan')
-  const keys = new Set([connectionKey(client.localPort ?? 0, server.localPort ?? 0)])
+  const keys = new Map([[connectionKey(client.localPort ?? 0, server.localPort ?? 0), 'wan']])
   t.same(own.connections(), { keys, hasIPv6: false })
 })

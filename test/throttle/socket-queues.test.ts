@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import net, { type AddressInfo, type Socket } from 'node:net'
 import fc from 'fast-check'
 import t from 'tap'
-import { connectionKey } from '../../src/throttle/own-traffic.ts'
+import { connectionKey, type TrafficKind } from '../../src/throttle/own-traffic.ts'
 import { readSocketQueues, sumQueues } from '../../src/throttle/socket-queues.ts'
 
 /** Recorded on Linux 6.18: a server of which nobody reads, its client, and a listener. */
@@ -18,27 +18,35 @@ const TCP6 = `  sl  local_address                         remote_address        
 const CLIENT = connectionKey(0xecde, 0x8aa7)
 const SERVER = connectionKey(0x8aa7, 0xecde)
 
+/** Of neighbours, unless said otherwise. */
+function keysOf(...keys: readonly number[]): Map<number, TrafficKind> {
+  return new Map(keys.map((key) => [key, 'lan']))
+}
+
 await t.test('the queues of our connections are summed, those of others are not', async (t) => {
   const table = Buffer.from(TCP)
-  t.same(sumQueues(table, new Set([CLIENT])), { receiveQueueBytes: 0x505641, sendQueueBytes: 0 })
-  t.same(sumQueues(table, new Set([CLIENT, SERVER])), { receiveQueueBytes: 0x505641, sendQueueBytes: 0x339507 })
-  t.same(sumQueues(table, new Set([connectionKey(0x8aa7, 0x8aa7)])), { receiveQueueBytes: 0, sendQueueBytes: 0 })
+  const client = { receiveQueueBytes: 0x505641, wanReceiveQueueBytes: 0, sendQueueBytes: 0 }
+  t.same(sumQueues(table, keysOf(CLIENT)), client)
+  t.same(sumQueues(table, keysOf(CLIENT, SERVER)), { ...client, sendQueueBytes: 0x339507 })
+  t.same(sumQueues(table, keysOf(connectionKey(0x8aa7, 0x8aa7))), { ...client, receiveQueueBytes: 0 })
+  t.same(sumQueues(table, new Map([[CLIENT, 'wan']])), { ...client, wanReceiveQueueBytes: 0x505641 })
 })
 
 await t.test('IPv6 has a table of the same form', async (t) => {
-  const keys = new Set([connectionKey(0x01bb, 0xc001)])
-  t.same(sumQueues(Buffer.from(TCP6), keys), { receiveQueueBytes: 0x20, sendQueueBytes: 0x10 })
+  const keys = keysOf(connectionKey(0x01bb, 0xc001))
+  t.match(sumQueues(Buffer.from(TCP6), keys), { receiveQueueBytes: 0x20, sendQueueBytes: 0x10 })
   const directory = t.testdir({ tcp: TCP, tcp6: TCP6 })
-  keys.add(CLIENT)
+  keys.set(CLIENT, 'wan')
   t.same(readSocketQueues({ keys, hasIPv6: true }, { directory }), {
     receiveQueueBytes: 0x505641 + 0x20,
+    wanReceiveQueueBytes: 0x505641,
     sendQueueBytes: 0x10,
   })
 })
 
 await t.test('any bytes give a sum that is finite and not negative', async () => {
   const line = fc.string({ unit: fc.constantFrom('0', 'A', 'f', 'G', ':', ' ', '\n'), maxLength: 400 })
-  const all = new Set([0, 0xa, 0xaaaaaaaa, connectionKey(0, 0), Number.NaN])
+  const all = keysOf(0, 0xa, 0xaaaaaaaa, connectionKey(0, 0), Number.NaN)
   fc.assert(
     fc.property(line, (text) => {
       const sum = sumQueues(Buffer.from(text), all)
@@ -48,15 +56,15 @@ await t.test('any bytes give a sum that is finite and not negative', async () =>
 })
 
 await t.test('without a table, or with one that is too long, nothing is known', async (t) => {
-  const keys = new Set([CLIENT])
+  const keys = keysOf(CLIENT)
   t.equal(readSocketQueues({ keys, hasIPv6: false }, { directory: t.testdirName }), null)
   const directory = t.testdir({ tcp: `${'x'.repeat(149)}\n`.repeat(11_000) })
   t.equal(readSocketQueues({ keys, hasIPv6: false }, { directory }), null)
 })
 
 await t.test('without connections nothing is read', async (t) => {
-  const none = { keys: new Set<number>(), hasIPv6: false }
-  const zero = { receiveQueueBytes: 0, sendQueueBytes: 0 }
+  const none = { keys: keysOf(), hasIPv6: false }
+  const zero = { receiveQueueBytes: 0, wanReceiveQueueBytes: 0, sendQueueBytes: 0 }
   t.same(readSocketQueues(none, { directory: t.testdirName }), zero)
 })
 
@@ -74,6 +82,6 @@ await t.test('on this machine, what nobody reads is found in the kernel to the b
     listener.close()
   })
   await new Promise<void>((resolve) => client.write(Buffer.alloc(20_000), () => resolve()))
-  const keys = new Set([connectionKey(port, server.remotePort ?? 0)])
-  t.same(readSocketQueues({ keys, hasIPv6: false }), { receiveQueueBytes: 20_000, sendQueueBytes: 0 })
+  const keys = keysOf(connectionKey(port, server.remotePort ?? 0))
+  t.match(readSocketQueues({ keys, hasIPv6: false }), { receiveQueueBytes: 20_000, sendQueueBytes: 0 })
 })

@@ -2,7 +2,15 @@ import t from 'tap'
 import { type ConnectionsSample, StaleConnections } from '../../src/throttle/stale-connections.ts'
 
 const TICK_MS = 50
-const SLOW = { phase: 'cruise', isLimited: false, isQueued: false, readBytesPerSec: 1, shareBytesPerSec: 10 } as const
+const SLOW = {
+  phase: 'cruise',
+  isLimited: false,
+  isQueued: false,
+  readBytesPerSec: 1,
+  heldBytes: 0,
+  shareBytesPerSec: 10,
+  lineBytesPerSec: 20,
+} as const
 
 /** One tick after the other. @returns after which times they are stale, each once */
 function looked(samples: readonly Partial<ConnectionsSample>[]): number[] {
@@ -38,6 +46,15 @@ t.test('who is slow for another reason is not', async (t) => {
   ] as const) {
     t.same(looked([...ticks(2, { phase: 'yield' }), ...ticks(100, other)]), [], JSON.stringify(other))
   }
+})
+
+t.test('a kernel that holds half a second of the line is left when somebody seemed to be there', async (t) => {
+  const well = { readBytesPerSec: 9, isLimited: true, heldBytes: 11 } as const
+  t.same(looked([...ticks(2, { phase: 'yield', heldBytes: 11 }), ...ticks(100, well)]), [2 * TICK_MS])
+  t.same(looked([...ticks(2, { phase: 'yield' }), ...ticks(100, { ...well, heldBytes: 9 })]), [])
+  t.same(looked([...ticks(2, { phase: 'yield' }), ...ticks(100, { ...well, heldBytes: null })]), [])
+  t.same(looked(ticks(100, well)), [], 'nobody was')
+  t.same(looked([...ticks(2, { phase: 'yield' }), ...ticks(100, { ...well, lineBytesPerSec: 0 })]), [], 'what is much?')
 })
 
 t.test('a moment is not enough', async (t) => {
