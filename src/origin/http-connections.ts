@@ -78,7 +78,9 @@ export class HttpConnections {
   readonly #direct = new Map<string, Pools>()
   /** The same for each proxy with its login, for https; the one used longest ago comes first. */
   readonly #tunnels = new Map<string, Pools>()
-  #openedCount = 0
+  #unpacedCount = 0
+  /** All but those to what is near. */
+  readonly #sockets = new Set<Socket>()
   /** Those that close when what runs in them has ended. */
   readonly #retired = new Set<Dispatcher>()
 
@@ -113,9 +115,9 @@ export class HttpConnections {
     return this.#options.isNear?.(url.hostname) === true && proxyFor(this.#rules, url, proxy) === null
   }
 
-  /** Since the beginning; those to what is near are left out. */
-  get openedCount(): number {
-    return this.#openedCount
+  /** Connections that read as fast as they can, of questions too, since the beginning; those to what is near are left out. */
+  get unpacedCount(): number {
+    return this.#unpacedCount
   }
 
   get hasClientCert(): boolean {
@@ -151,6 +153,8 @@ export class HttpConnections {
   async close(): Promise<void> {
     const open = [...this.#direct.values(), ...this.#tunnels.values()].map(({ dispatcher }) => dispatcher)
     await Promise.all([...open, ...this.#retired].map((dispatcher) => dispatcher.destroy()))
+    // A dispatcher that closes has forgotten those that still carry something.
+    for (const socket of this.#sockets) socket.destroy(new errors.ClientDestroyedError())
   }
 
   /** As fast as it goes, and not seen by the accounts: bytes that never leave this machine are nobody's. */
@@ -251,7 +255,9 @@ export class HttpConnections {
 
   #connector(withCert: boolean, pacer: Pacer | null): buildConnector.connector {
     const onSocket = (socket: Socket) => {
-      this.#openedCount++
+      if (pacer === null) this.#unpacedCount++
+      this.#sockets.add(socket)
+      socket.once('close', () => this.#sockets.delete(socket))
       this.#options.onSocket?.(socket)
     }
     const connect = buildConnector(this.#connect(withCert))

@@ -31,7 +31,7 @@ export class HttpDelayProbe implements DelayProbe {
 
   async roundTrip({ signal }: { readonly signal: AbortSignal }): Promise<ProbeAnswer> {
     const { clock, connections } = this.#components
-    const { openedCount } = connections
+    const { unpacedCount } = connections
     const { body } = await sendRequest(
       connections.route(this.#url, { offerClientCert: false, traffic: 'questions', proxy: this.#proxy }),
       {
@@ -46,7 +46,7 @@ export class HttpDelayProbe implements DelayProbe {
     )
     await body.discard()
     // Where somebody else's was opened meanwhile, a sample is lost.
-    return connections.openedCount === openedCount ? 'round-trip' : 'with-connection'
+    return connections.unpacedCount === unpacedCount ? 'round-trip' : 'with-connection'
   }
 
   /** Its connection is the pool's. */

@@ -81,6 +81,11 @@ export class DelayMonitor {
     this.#intervalMs = intervalMs
   }
 
+  /** What an empty line is like on this way was learnt, and not forgotten yet. */
+  knows(path: string): boolean {
+    return this.#estimators.get(path)?.view(0) != null
+  }
+
   /**
    * Asks there from now on.
    * @param path where to: an empty line is as long as the way, and so is known for each; what was learnt is kept

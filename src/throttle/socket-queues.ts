@@ -13,8 +13,8 @@ import { connectionKey, type OwnConnections } from './own-traffic.ts'
 
 export interface QueueTotals {
   readonly receiveQueueBytes: number
-  /** The part of it that came from origins. */
-  readonly wanReceiveQueueBytes: number
+  /** Of one connection to an origin, the most. */
+  readonly largestWanReceiveQueueBytes: number
   readonly sendQueueBytes: number
 }
 
@@ -24,7 +24,7 @@ const MAX_TABLE_BYTES = 1_600_000
 const BLOCK_BYTES = 4096
 const LINE_FEED = 10
 const COLON = 58
-const ZERO_QUEUES: QueueTotals = { receiveQueueBytes: 0, wanReceiveQueueBytes: 0, sendQueueBytes: 0 }
+const ZERO_QUEUES: QueueTotals = { receiveQueueBytes: 0, largestWanReceiveQueueBytes: 0, sendQueueBytes: 0 }
 
 /** @returns null where it cannot be told: not Linux, no /proc, or too many connections on this machine */
 export function readSocketQueues(
@@ -42,7 +42,7 @@ export function readSocketQueues(
   const queues6 = sumQueues(table6, connections.keys)
   return {
     receiveQueueBytes: queues.receiveQueueBytes + queues6.receiveQueueBytes,
-    wanReceiveQueueBytes: queues.wanReceiveQueueBytes + queues6.wanReceiveQueueBytes,
+    largestWanReceiveQueueBytes: Math.max(queues.largestWanReceiveQueueBytes, queues6.largestWanReceiveQueueBytes),
     sendQueueBytes: queues.sendQueueBytes + queues6.sendQueueBytes,
   }
 }
@@ -74,7 +74,7 @@ function readTable(path: string): Buffer | null {
  */
 export function sumQueues(table: Uint8Array, keys: OwnConnections['keys']): QueueTotals {
   let receiveQueueBytes = 0
-  let wanReceiveQueueBytes = 0
+  let largestWanReceiveQueueBytes = 0
   let sendQueueBytes = 0
   for (let start = 0; start < table.length; ) {
     const feed = table.indexOf(LINE_FEED, start)
@@ -90,9 +90,9 @@ export function sumQueues(table: Uint8Array, keys: OwnConnections['keys']): Queu
     sendQueueBytes += hex(table, queues - 8, 8)
     const receiveBytes = hex(table, queues + 1, 8)
     receiveQueueBytes += receiveBytes
-    if (kind === 'wan') wanReceiveQueueBytes += receiveBytes
+    if (kind === 'wan') largestWanReceiveQueueBytes = Math.max(largestWanReceiveQueueBytes, receiveBytes)
   }
-  return { receiveQueueBytes, wanReceiveQueueBytes, sendQueueBytes }
+  return { receiveQueueBytes, largestWanReceiveQueueBytes, sendQueueBytes }
 }
 
 /** Index of the n-th colon of the line, or -1. */

@@ -14,6 +14,8 @@ const SLOW_RATIO = 0.5
 const SLOW_MS = 500
 /** Of what the line gives in a second, more than this is held: a sixteenth of it is a queue of 30 ms. */
 const HELD_RATIO = 0.5
+/** A new connection soon holds as much, and leaving it would not help. */
+const LEAST_HELD_BYTES = 384 * 1024
 /** What becomes slow later does so for another reason. */
 const RETURN_MS = 10_000
 
@@ -26,7 +28,7 @@ export interface ConnectionsSample {
   readonly isQueued: boolean
   /** 0: nothing comes, because nothing was asked for, or is not sent yet. */
   readonly readBytesPerSec: number
-  /** In the kernel, of what has come; null: not known. */
+  /** In the kernel, of what has come on one connection, the most; null: not known. */
   readonly heldBytes: number | null
   /** Of the line, when all who fetch have alike. */
   readonly shareBytesPerSec: number
@@ -47,10 +49,12 @@ export class StaleConnections {
 
   look(sample: ConnectionsSample): void {
     const { nowMs, phase, isLimited, isQueued, readBytesPerSec, shareBytesPerSec } = sample
-    const heldLimitBytes = sample.lineBytesPerSec > 0 ? HELD_RATIO * sample.lineBytesPerSec : Number.POSITIVE_INFINITY
+    const { heldBytes, lineBytesPerSec } = sample
+    const isLineKnown = lineBytesPerSec > 0
+    const heldLimitBytes = Math.max(LEAST_HELD_BYTES, HELD_RATIO * lineBytesPerSec)
     if (phase === 'yield') this.#untilMs = nowMs + RETURN_MS
     const isReturn = (phase === 'ramp' || phase === 'cruise') && nowMs < this.#untilMs
-    if (isReturn && sample.heldBytes !== null && sample.heldBytes > heldLimitBytes) {
+    if (isReturn && isLineKnown && heldBytes !== null && heldBytes > heldLimitBytes) {
       this.#leave(nowMs)
       return
     }

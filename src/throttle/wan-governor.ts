@@ -113,6 +113,9 @@ export class WanGovernor {
   #probeProxy: string | undefined
   #tickedAtMs = 0
   #activeAtMs = Number.NEGATIVE_INFINITY
+  #activeAtWallMs = Number.NEGATIVE_INFINITY
+  /** When the law was last asked, or begun anew. */
+  #decidedAtMs = Number.NEGATIVE_INFINITY
   /** Bytes read, at the last ticks. */
   #history: { readonly atMs: number; readonly governed: number; readonly all: number }[] = []
   #decision: WanDecision | null = null
@@ -239,17 +242,17 @@ export class WanGovernor {
   #start(): void {
     const nowMs = this.#c.clock.monotonicMs()
     this.#tickedAtMs = nowMs
-    const awayMs = nowMs - this.#activeAtMs
+    // A suspended machine counts no monotonic time.
+    const awayMs = Math.max(nowMs - this.#activeAtMs, this.#c.clock.nowMs() - this.#activeAtWallMs)
     if (awayMs > SAME_RUN_MS) {
-      this.#law.restart(nowMs, awayMs)
-      this.#history = []
-      const lead = leadOf(this.#users())
-      if (lead !== null && lead.key !== this.#self) this.#law.adopt(lead.report.law, nowMs)
+      this.#restart(nowMs, awayMs)
+      const lead = leadOf(this.#users().filter(({ key }) => key !== this.#self))
+      if (lead !== null) this.#law.adopt(lead.report.law, nowMs)
     }
     this.#unwatch =
       this.#c.host?.listen(
         (view, { wanReceivedBytesPerSec, queues }) => {
-          const heldBytes = queues?.wanReceiveQueueBytes ?? null
+          const heldBytes = queues?.largestWanReceiveQueueBytes ?? null
           this.#host = { received: view.received, wanReceivedBytesPerSec, heldBytes }
         },
         { isCalm: () => this.#decision === null },
@@ -266,13 +269,22 @@ export class WanGovernor {
       .catch((err: unknown) => this.#c.log.error({ err }, 'the governor failed again'))
   }
 
+  /** @param awayMs since the line was last looked at for anybody */
+  #restart(nowMs: number, awayMs: number): void {
+    // What an empty line is like on this way is not known: a queue that stands would not be seen.
+    const isKnownWay = this.#delay.knows(this.#probePath())
+    this.#law.restart(nowMs, isKnownWay ? awayMs : Number.POSITIVE_INFINITY)
+    this.#history = []
+    this.#decidedAtMs = nowMs
+  }
+
   async #run(): Promise<void> {
     const { clock } = this.#c
     try {
       while (!this.#stop.signal.aborted) {
         await clock.sleep(TICK_MS, { signal: this.#stop.signal }).catch(() => {})
         const nowMs = clock.monotonicMs()
-        if (this.#hasDemand()) this.#activeAtMs = nowMs
+        if (this.#hasDemand()) this.#noteActive(nowMs)
         else if (nowMs - this.#activeAtMs > SAME_RUN_MS) return
         this.#tick()
       }
@@ -284,6 +296,11 @@ export class WanGovernor {
       this.#decision = null
       this.#report(null)
     }
+  }
+
+  #noteActive(nowMs: number): void {
+    this.#activeAtMs = nowMs
+    this.#activeAtWallMs = this.#c.clock.nowMs()
   }
 
   #tick(): void {
@@ -328,6 +345,10 @@ export class WanGovernor {
   /** The lead's law decides for all; the others follow it, ready to go on with it. */
   #decide(users: readonly WanUser[], level: GovernedPriority): void {
     const nowMs = this.#tickedAtMs
+    // Foreground work, or what holds us back, was no pause of this process.
+    const undecidedMs = nowMs - this.#decidedAtMs
+    if (this.#decision === null && undecidedMs > SAME_RUN_MS) this.#restart(nowMs, undecidedMs)
+    this.#decidedAtMs = nowMs
     const lead = leadOf(users)
     this.#isLead = lead === null || lead.key === this.#self
     this.#law.setLevel(WAN_LEVELS[level])
@@ -418,8 +439,12 @@ export class WanGovernor {
     const ownMs = isRising(phase) ? PROBE_MS.rising : steadyMs
     this.#delay.setInterval(this.#isLead ? ownMs : PROBE_MS.follower)
     if (this.#delay.isRunning || this.#probeUrl === '') return
-    const path = `${new URL(this.#probeUrl).origin} ${this.#probeProxy ?? ''}`
-    this.#delay.start(this.#c.openProbe(this.#probeUrl, this.#probeProxy), path)
+    this.#delay.start(this.#c.openProbe(this.#probeUrl, this.#probeProxy), this.#probePath())
+  }
+
+  /** Empty: nothing that is governed was had yet. */
+  #probePath(): string {
+    return this.#probeUrl === '' ? '' : `${new URL(this.#probeUrl).origin} ${this.#probeProxy ?? ''}`
   }
 
   #users(): WanUser[] {

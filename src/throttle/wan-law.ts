@@ -170,6 +170,10 @@ export class WanLaw {
   /** In the drain under way it came much faster than we read, and a queue stood: it came as fast as the line gives. */
   #isLineSeen = false
   #losingSinceMs: number | null = null
+  /** Where a return from a pause stopped for the drain under way; null: it is another one. */
+  #rampedTo: number | null = null
+  /** Since the last pause: a queue on the way back was taken for our own. */
+  #hasDrainedRamp = false
   /** When more came than was read, in a drain. */
   #fillingMs = Number.NEGATIVE_INFINITY
   /** How long our own queue takes to drain after a try that found no more; null: that was not why it drains. */
@@ -226,12 +230,13 @@ export class WanLaw {
 
   /**
    * Nothing was to be had for so long. The rate is found anew from below: at once, as after a yield, when a capacity has
-   * held and is not old. A queue on the way there says that it does not hold any more.
+   * held and is not old. A second queue on the way there says that it does not hold any more.
    */
   restart(nowMs: number, awayMs: number): void {
     const known = this.#isConfirmed && awayMs < KNOWN_MS ? this.#capacity : null
     this.#lastMs = null
     this.#isConfirmed = false
+    this.#hasDrainedRamp = false
     this.#why = 'starting'
     this.#enter(known === null ? 'startup' : 'ramp', nowMs)
     this.#mostArrived = 0
@@ -379,6 +384,12 @@ export class WanLaw {
       // Buffers that grew were filled as fast as the line gives, while we read less.
       if (this.#overshotRate !== null) this.#overshotRate = Math.max(this.#overshotRate, this.#mostArrived)
       if (this.#isLineSeen) this.#capacity ??= this.#mostArrived
+      if (this.#rampedTo !== null) {
+        const rate = AFTER_DRAIN_RATIO * this.#rampedTo
+        this.#enter('ramp', nowMs)
+        this.#rate = rate
+        return
+      }
       const found = this.#capacity ?? this.#overshotRate ?? FIRST_RATE
       this.#rate = Math.min(AFTER_DRAIN_RATIO * found, this.#target(sample))
       this.#enter(this.#capacity === null ? 'startup' : 'cruise', nowMs)
@@ -393,7 +404,7 @@ export class WanLaw {
     const ownMs = isOthers ? 0 : this.#ownDrainMs
     // As long as our buffers fill, as fast as the line gives, the queue is ours.
     if (comesMoreThan(sample, FILLING_RATIO)) this.#fillingMs = nowMs
-    const filledMs = nowMs - Math.max(this.#fillingMs, this.#enteredMs)
+    const filledMs = isOthers ? elapsedMs : nowMs - Math.max(this.#fillingMs, this.#enteredMs)
     // The last 200 ms must lie after what we did.
     const waitMs = ownMs === null || !this.#isHot(delay) ? MAX_DRAIN_MS : delay.baseMs + 300 + ownMs
     if (filledMs <= waitMs && elapsedMs <= MAX_DRAIN_MS) return
@@ -494,7 +505,6 @@ export class WanLaw {
     const isHot = delay !== null && this.#isHot(delay)
     if (delay !== null && (isHot || (isOurs && suspicion === 'sure'))) {
       this.#endProbe(nowMs, false)
-      this.#isConfirmed = true
       // What comes off a line that is full is what it gives.
       this.#capacity = Math.max(capacity, sample.arrivedBytesPerSec ?? 0)
       this.#drainProbe(nowMs, delay, { capacity, step: probe.step })
@@ -523,6 +533,7 @@ export class WanLaw {
   /** The queue of a try that found no more goes before anything is concluded from it. */
   #drainProbe(nowMs: number, delay: DelayView, { capacity, step }: { capacity: number; step: number }): void {
     const ratio = this.#isHot(delay) ? AFTER_HOT_PROBE_RATIO : AFTER_PROBE_RATIO
+    this.#isConfirmed = true
     this.#rate = capacity * ratio
     this.#enter('drain', nowMs)
     // What is seen is as old as a round trip. We read so much less than comes that it is gone in this time, twice over;
@@ -637,11 +648,16 @@ export class WanLaw {
   #ramp(sample: WanSample): void {
     const { nowMs, delay, bytesPerSec } = sample
     if (this.#isUserThere(sample) || (delay !== null && this.#isWarm(delay))) {
-      // A new connection's buffers fill as fast as the line gives. Who else is there shows while it drains.
-      if (!this.#isConfirmed && !this.#isUserThere(sample)) {
-        this.#rate *= DRAIN_RATIO
-        this.#enter('drain', nowMs)
-      } else this.#relapse(sample)
+      // A new connection's buffers fill as fast as the line gives, once. Who else is there shows while it drains.
+      const mayBeOurs = !this.#isConfirmed && !this.#hasDrainedRamp && !this.#isUserThere(sample)
+      if (!mayBeOurs) {
+        this.#relapse(sample)
+        return
+      }
+      this.#hasDrainedRamp = true
+      this.#rampedTo = this.#rate
+      this.#rate *= DRAIN_RATIO
+      this.#enter('drain', nowMs)
       return
     }
     if (this.#suspect(delay, nowMs) !== 'none') {
@@ -649,7 +665,11 @@ export class WanLaw {
       if (isKeptQueue(delay)) this.#relapse(sample)
       return
     }
-    if (delay === null && nowMs - this.#enteredMs < FIRST_ANSWER_MS) return
+    if (delay === null && !this.#isConfirmed) {
+      // Nobody will say when it is too much: the line is searched for, as where nothing is known.
+      if (nowMs - this.#enteredMs >= FIRST_ANSWER_MS) this.#searchAnew(nowMs, this.#rate)
+      return
+    }
     // A step is judged by answers that left after it.
     if (nowMs - this.#steppedMs < Math.max(RAMP_STEP_MS, (delay?.baseMs ?? 0) + CUT_LOOK_MS)) return
     this.#steppedMs = nowMs
@@ -746,6 +766,7 @@ export class WanLaw {
     this.#losingSinceMs = null
     this.#keptSinceMs = null
     this.#isLineSeen = false
+    if (phase !== 'drain') this.#rampedTo = null
     this.#suspicion.forget()
     this.#guard = 1
     this.#plateau = { atMs: nowMs, bytesPerSec: 0, count: 0 }

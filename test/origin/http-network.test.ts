@@ -304,6 +304,21 @@ void t.test('requests go to no connection that is better left, and what one carr
   }
 })
 
+void t.test('closing ends what runs over connections that were left', async (t) => {
+  const server = await origin(t)
+  const url = server.serve('/a', { seed: 3, lengthBytes: 3_000_000 }, { ratePerConnectionBytesPerSec: 100_000 })
+  let staleBeforeMs = Number.NEGATIVE_INFINITY
+  const wan = { pacerOf: () => null, staleBeforeMs: () => staleBeforeMs, enter: () => () => {} }
+  const origins = await openOrigins({}, { wan })
+  const open = () => origins.open({ ...originRequest(url), priority: 'normal' }, { signal })
+  const left = await open()
+  staleBeforeMs = systemClock.monotonicMs()
+  const running = await open()
+  const ends = [left, running].map((stream) => t.rejects(readBody(stream), { code: 'SHORTHAUL_ABORTED' }))
+  await origins.close()
+  await Promise.all(ends)
+})
+
 void t.test('of many proxies those used longest ago are given up, without harm to what they carry', async (t) => {
   const server = await origin(t, { isTls: true })
   const url = server.serve('/a', { seed: 1, lengthBytes: 3_000_000 })

@@ -87,7 +87,7 @@ function setUp(options: { queueCostMs?: number; isPrompt?: boolean; components?:
         state.queueReads++
         clock.atMs += options.queueCostMs ?? 0
         const { receiveQueueBytes } = state
-        const queues = { receiveQueueBytes, wanReceiveQueueBytes: receiveQueueBytes, sendQueueBytes: 0 }
+        const queues = { receiveQueueBytes, largestWanReceiveQueueBytes: receiveQueueBytes, sendQueueBytes: 0 }
         nic.receivedBytes += state.passesMeanwhileBytes
         return queues
       },

@@ -48,7 +48,7 @@ function setUp(options: Partial<LanGovernorOptions> = {}, counts = { uploads: 1,
       listener?.(seen, {
         linkBytesPerSec: null,
         wanReceivedBytesPerSec: null,
-        queues: { receiveQueueBytes: 0, wanReceiveQueueBytes: 0, sendQueueBytes: 0 },
+        queues: { receiveQueueBytes: 0, largestWanReceiveQueueBytes: 0, sendQueueBytes: 0 },
       })
     }
   }

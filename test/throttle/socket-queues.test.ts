@@ -25,11 +25,11 @@ function keysOf(...keys: readonly number[]): Map<number, TrafficKind> {
 
 await t.test('the queues of our connections are summed, those of others are not', async (t) => {
   const table = Buffer.from(TCP)
-  const client = { receiveQueueBytes: 0x505641, wanReceiveQueueBytes: 0, sendQueueBytes: 0 }
+  const client = { receiveQueueBytes: 0x505641, largestWanReceiveQueueBytes: 0, sendQueueBytes: 0 }
   t.same(sumQueues(table, keysOf(CLIENT)), client)
   t.same(sumQueues(table, keysOf(CLIENT, SERVER)), { ...client, sendQueueBytes: 0x339507 })
   t.same(sumQueues(table, keysOf(connectionKey(0x8aa7, 0x8aa7))), { ...client, receiveQueueBytes: 0 })
-  t.same(sumQueues(table, new Map([[CLIENT, 'wan']])), { ...client, wanReceiveQueueBytes: 0x505641 })
+  t.same(sumQueues(table, new Map([[CLIENT, 'wan']])), { ...client, largestWanReceiveQueueBytes: 0x505641 })
 })
 
 await t.test('IPv6 has a table of the same form', async (t) => {
@@ -39,7 +39,7 @@ await t.test('IPv6 has a table of the same form', async (t) => {
   keys.set(CLIENT, 'wan')
   t.same(readSocketQueues({ keys, hasIPv6: true }, { directory }), {
     receiveQueueBytes: 0x505641 + 0x20,
-    wanReceiveQueueBytes: 0x505641,
+    largestWanReceiveQueueBytes: 0x505641,
     sendQueueBytes: 0x10,
   })
 })
@@ -64,7 +64,7 @@ await t.test('without a table, or with one that is too long, nothing is known', 
 
 await t.test('without connections nothing is read', async (t) => {
   const none = { keys: keysOf(), hasIPv6: false }
-  const zero = { receiveQueueBytes: 0, wanReceiveQueueBytes: 0, sendQueueBytes: 0 }
+  const zero = { receiveQueueBytes: 0, largestWanReceiveQueueBytes: 0, sendQueueBytes: 0 }
   t.same(readSocketQueues(none, { directory: t.testdirName }), zero)
 })
 

@@ -9,7 +9,7 @@ const SLOW = {
   readBytesPerSec: 1,
   heldBytes: 0,
   shareBytesPerSec: 10,
-  lineBytesPerSec: 20,
+  lineBytesPerSec: 2_000_000,
 } as const
 
 /** One tick after the other. @returns after which times they are stale, each once */
@@ -49,9 +49,9 @@ t.test('who is slow for another reason is not', async (t) => {
 })
 
 t.test('a kernel that holds half a second of the line is left when somebody seemed to be there', async (t) => {
-  const well = { readBytesPerSec: 9, isLimited: true, heldBytes: 11 } as const
-  t.same(looked([...ticks(2, { phase: 'yield', heldBytes: 11 }), ...ticks(100, well)]), [2 * TICK_MS])
-  t.same(looked([...ticks(2, { phase: 'yield' }), ...ticks(100, { ...well, heldBytes: 9 })]), [])
+  const well = { readBytesPerSec: 9, isLimited: true, heldBytes: 1_100_000 } as const
+  t.same(looked([...ticks(2, { phase: 'yield', heldBytes: 1_100_000 }), ...ticks(100, well)]), [2 * TICK_MS])
+  t.same(looked([...ticks(2, { phase: 'yield' }), ...ticks(100, { ...well, heldBytes: 900_000 })]), [])
   t.same(looked([...ticks(2, { phase: 'yield' }), ...ticks(100, { ...well, heldBytes: null })]), [])
   t.same(looked(ticks(100, well)), [], 'nobody was')
   t.same(looked([...ticks(2, { phase: 'yield' }), ...ticks(100, { ...well, lineBytesPerSec: 0 })]), [], 'what is much?')

@@ -277,6 +277,35 @@ await t.test('connections that bring little after somebody had the line are bett
   one.end()
 })
 
+await t.test('what the line gives is remembered through foreground work and pauses', async (t) => {
+  const line = lineOf(t, 80)
+  const { clock } = line
+  const { download, rate } = agentOf(t, 'a', { line })
+  const use = async (one: { readonly readBytes: number }) => {
+    await clock.pass(2000)
+    const before = one.readBytes
+    await clock.pass(1000)
+    return (one.readBytes - before) / line.bytesPerSec
+  }
+  const first = download('normal')
+  await clock.pass(10_000)
+  const foreground = download('foreground')
+  await clock.pass(6000)
+  foreground.end()
+  const after = await use(first)
+  t.ok(after > 0.55, `${after.toFixed(2)} of the line in the third second after foreground work`)
+  first.end()
+  await clock.pass(30_000)
+  const second = download('normal')
+  const later = await use(second)
+  t.ok(later > 0.55, `${later.toFixed(2)} of it after half a minute`)
+  second.end()
+  await clock.pass(5000)
+  const far = download('normal', 'http://far.test/')
+  t.ok((rate('normal') ?? 0) <= 2 * MBIT, 'but what an empty line to another origin is like has to be learnt first')
+  far.end()
+})
+
 await t.test('foreground work stops all other work at the next look, and is not slowed', async (t) => {
   const line = lineOf(t)
   const { governor, download, rate } = agentOf(t, 'a', { line })

@@ -141,6 +141,21 @@ t.test('work that comes minutes later has the line at once', async (t) => {
   t.ok(median(uses) > 0.8 && Math.min(...uses) > 0.5, `${told} of the lines in the second and third second`)
 })
 
+t.test('work that comes minutes later, where nobody answers, searches the line anew', async (t) => {
+  for (const options of LINES) {
+    const { line, background } = startedOn(options)
+    background.flow.isActive = false
+    run(line, [], 30_000)
+    line.mbit = options.mbit / 5
+    background.isProbeDead = true
+    background.restart(30_000)
+    run(line, [background], 6000)
+    const { bytesPerSec } = background.decision ?? { bytesPerSec: Number.POSITIVE_INFINITY }
+    const ratio = bytesPerSec / line.bytesPerSec
+    t.ok(ratio < 1, `${JSON.stringify(options)}: reads for ${ratio.toFixed(2)} of the line as it is now`)
+  }
+})
+
 t.test('work that comes minutes later gives way to who has come meanwhile', async (t) => {
   for (const options of LINES) {
     const { line, background } = startedOn(options)
