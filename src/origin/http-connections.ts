@@ -159,33 +159,24 @@ export class HttpConnections {
 
   /** As fast as it goes, and not seen by the accounts: bytes that never leave this machine are nobody's. */
   #near(withCert: boolean): Dispatcher {
-    const key = `near ${withCert}`
-    const known = this.#direct.get(key)
-    if (known) return known.dispatcher
-    const dispatcher = new Agent({ ...this.#poolOptions(null), connect: this.#connect(withCert) })
-    this.#direct.set(key, this.#opened(dispatcher))
-    return dispatcher
+    const make = () => new Agent({ ...this.#poolOptions(null), connect: this.#connect(withCert) })
+    return this.#take(this.#direct, { key: `near ${withCert}`, traffic: 'questions' }, make)
   }
 
   #directly(withCert: boolean, traffic: Traffic): Dispatcher {
     const pacer = this.#pacer(traffic)
     const key = `${withCert} ${pacer === null ? '' : traffic}`
-    const known = this.#takeFresh(this.#direct, key, traffic)
-    const pools =
-      known ?? this.#opened(new Agent({ ...this.#poolOptions(pacer), connect: this.#connector(withCert, pacer) }))
-    this.#direct.set(key, pools)
-    return pools.dispatcher
+    const make = () => new Agent({ ...this.#poolOptions(pacer), connect: this.#connector(withCert, pacer) })
+    return this.#take(this.#direct, { key, traffic }, make)
   }
 
   #tunnel(proxy: ProxyServer, withCert: boolean, traffic: Traffic): Dispatcher {
     const pacer = this.#pacer(traffic)
     const { origin, authorization } = proxy
     const key = `${origin} ${authorization ?? ''} ${withCert} ${pacer === null ? '' : traffic}`
-    const known = this.#takeFresh(this.#tunnels, key, traffic)
-    const pools = known ?? this.#opened(this.#newTunnel(proxy, withCert, pacer))
-    this.#tunnels.set(key, pools)
+    const tunnel = this.#take(this.#tunnels, { key, traffic }, () => this.#newTunnel(proxy, withCert, pacer))
     this.#retireTunnels()
-    return pools.dispatcher
+    return tunnel
   }
 
   #newTunnel({ origin, authorization }: ProxyServer, withCert: boolean, pacer: Pacer | null): Dispatcher {
@@ -202,19 +193,18 @@ export class HttpConnections {
     })
   }
 
-  #opened(dispatcher: Dispatcher): Pools {
-    return { dispatcher, openedAtMs: this.#options.clock.monotonicMs() }
-  }
-
-  /** Takes it out, too, and lets it end when it is stale. */
-  #takeFresh(from: Map<string, Pools>, key: string, traffic: Traffic): Pools | null {
+  /** Those of this key, which are then the ones used last; new ones where there are none, or stale ones. */
+  #take(from: Map<string, Pools>, of: { key: string; traffic: Traffic }, make: () => Dispatcher): Dispatcher {
+    const { key, traffic } = of
     const known = from.get(key)
-    if (!known) return null
-    from.delete(key)
     const staleBeforeMs = traffic === 'questions' ? undefined : this.#options.staleBeforeMs?.(traffic)
-    if (staleBeforeMs === undefined || known.openedAtMs >= staleBeforeMs) return known
-    this.#retire(known)
-    return null
+    const isStale = known !== undefined && staleBeforeMs !== undefined && known.openedAtMs < staleBeforeMs
+    if (isStale) this.#retire(known)
+    const pools =
+      known === undefined || isStale ? { dispatcher: make(), openedAtMs: this.#options.clock.monotonicMs() } : known
+    from.delete(key)
+    from.set(key, pools)
+    return pools.dispatcher
   }
 
   #retireTunnels(): void {

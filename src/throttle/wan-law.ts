@@ -385,9 +385,8 @@ export class WanLaw {
       if (this.#overshotRate !== null) this.#overshotRate = Math.max(this.#overshotRate, this.#mostArrived)
       if (this.#isLineSeen) this.#capacity ??= this.#mostArrived
       if (this.#rampedTo !== null) {
-        const rate = AFTER_DRAIN_RATIO * this.#rampedTo
+        this.#rate = AFTER_DRAIN_RATIO * this.#rampedTo
         this.#enter('ramp', nowMs)
-        this.#rate = rate
         return
       }
       const found = this.#capacity ?? this.#overshotRate ?? FIRST_RATE
@@ -648,16 +647,9 @@ export class WanLaw {
   #ramp(sample: WanSample): void {
     const { nowMs, delay, bytesPerSec } = sample
     if (this.#isUserThere(sample) || (delay !== null && this.#isWarm(delay))) {
-      // A new connection's buffers fill as fast as the line gives, once. Who else is there shows while it drains.
       const mayBeOurs = !this.#isConfirmed && !this.#hasDrainedRamp && !this.#isUserThere(sample)
-      if (!mayBeOurs) {
-        this.#relapse(sample)
-        return
-      }
-      this.#hasDrainedRamp = true
-      this.#rampedTo = this.#rate
-      this.#rate *= DRAIN_RATIO
-      this.#enter('drain', nowMs)
+      if (mayBeOurs) this.#drainRamp(nowMs)
+      else this.#relapse(sample)
       return
     }
     if (this.#suspect(delay, nowMs) !== 'none') {
@@ -679,6 +671,14 @@ export class WanLaw {
     this.#rate = Math.min(target, next, Math.max(RAMP_FROM_RATIO * line, RAMP_LEAD_FACTOR * bytesPerSec.last200Ms))
     const isGivenLess = !sample.isLimited && nowMs - this.#enteredMs > MAX_RAMP_MS
     if (this.#rate >= target || isGivenLess) this.#enter('cruise', nowMs)
+  }
+
+  /** A new connection's buffers fill as fast as the line gives, once. Who else is there shows while it drains. */
+  #drainRamp(nowMs: number): void {
+    this.#hasDrainedRamp = true
+    this.#rampedTo = this.#rate
+    this.#rate *= DRAIN_RATIO
+    this.#enter('drain', nowMs)
   }
 
   #relapse(sample: WanSample): void {

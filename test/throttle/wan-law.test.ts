@@ -28,6 +28,20 @@ function startedOn(options: (typeof LINES)[number]): { line: Line; background: B
   return { line, background }
 }
 
+/** Has started on this line, and has nothing more to get from it for now. */
+function pausedOn(options: (typeof LINES)[number]): { line: Line; background: Background } {
+  const { line, background } = startedOn(options)
+  background.flow.isActive = false
+  return { line, background }
+}
+
+/** After half a minute. */
+function resume(line: Line, background: Background): void {
+  run(line, [], 30_000)
+  background.restart(30_000)
+  background.queueMs.length = 0
+}
+
 /** Late by so much on average, many a little and few a lot; every third as late as the one before it. */
 function scatter(seed: number, meanMs: number): () => number {
   const random = seededRandom(seed)
@@ -126,11 +140,8 @@ t.test('when they have gone the line is used again', async (t) => {
 t.test('work that comes minutes later has the line at once', async (t) => {
   const uses: number[] = []
   for (const options of LINES) {
-    const { line, background } = startedOn(options)
-    background.flow.isActive = false
-    run(line, [], 30_000)
-    background.restart(30_000)
-    background.queueMs.length = 0
+    const { line, background } = pausedOn(options)
+    resume(line, background)
     run(line, [background], 1000 + 5 * options.rttMs)
     const bytes = readWhile(background.flow, () => run(line, [background], 2000))
     uses.push(bytes / (2 * line.bytesPerSec))
@@ -143,12 +154,10 @@ t.test('work that comes minutes later has the line at once', async (t) => {
 
 t.test('work that comes minutes later, where nobody answers, searches the line anew', async (t) => {
   for (const options of LINES) {
-    const { line, background } = startedOn(options)
-    background.flow.isActive = false
-    run(line, [], 30_000)
+    const { line, background } = pausedOn(options)
     line.mbit = options.mbit / 5
     background.isProbeDead = true
-    background.restart(30_000)
+    resume(line, background)
     run(line, [background], 6000)
     const { bytesPerSec } = background.decision ?? { bytesPerSec: Number.POSITIVE_INFINITY }
     const ratio = bytesPerSec / line.bytesPerSec
@@ -158,11 +167,9 @@ t.test('work that comes minutes later, where nobody answers, searches the line a
 
 t.test('work that comes minutes later gives way to who has come meanwhile', async (t) => {
   for (const options of LINES) {
-    const { line, background } = startedOn(options)
-    background.flow.isActive = false
+    const { line, background } = pausedOn(options)
     const foreground = line.flow()
-    run(line, [], 30_000)
-    background.restart(30_000)
+    resume(line, background)
     const solo = alone(options, 38_000) - alone(options, 30_000)
     const kept = readWhile(foreground, () => run(line, [background], 8000)) / solo
     t.ok(kept > 0.93, `${JSON.stringify(options)}: keeps ${kept.toFixed(3)}`)
@@ -171,12 +178,9 @@ t.test('work that comes minutes later gives way to who has come meanwhile', asyn
 
 t.test('a line that has become slower meanwhile is found', async (t) => {
   for (const options of LINES) {
-    const { line, background } = startedOn(options)
-    background.flow.isActive = false
-    run(line, [], 30_000)
+    const { line, background } = pausedOn(options)
     line.mbit = options.mbit / 5
-    background.restart(30_000)
-    background.queueMs.length = 0
+    resume(line, background)
     run(line, [background], 8000)
     const bytes = readWhile(background.flow, () => run(line, [background], 4000))
     const use = bytes / (4 * line.bytesPerSec)
