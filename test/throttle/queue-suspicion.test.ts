@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { DelayView } from '../../src/throttle/delay-estimator.ts'
-import { QueueSuspicion } from '../../src/throttle/queue-suspicion.ts'
+import { QueueSuspicion } from '../../src/throttle/law/queue-suspicion.ts'
 
 const TICK_MS = 50
 

@@ -4,7 +4,7 @@
  * A busy machine, here or there, makes answers late as a queue does, but not for long. So a queue that is small is believed
  * when it has stayed for a while, when it has become much larger, or when it comes back time and again.
  */
-import { type DelayView, isAbove } from './delay-estimator.ts'
+import { type DelayView, isAbove } from '../delay-estimator.ts'
 
 /** Of the threshold from which somebody else is there: our own shows sooner, as we look for it. */
 const SMALL_RATIO = 0.4
