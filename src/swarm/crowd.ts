@@ -76,6 +76,12 @@ export interface Claim {
   readonly takenFrom: AgentKey | null
 }
 
+/** Of one among several. */
+interface Place {
+  readonly at: number
+  readonly count: number
+}
+
 interface Own {
   /** Neighbours that were asked and have not answered. */
   readonly asked: Set<AgentKey>
@@ -306,8 +312,23 @@ export class Crowd {
     const fetchers = this.fetchers(nowMs)
     const at = fetchers.indexOf(this.#o.self)
     if (at === -1) return isPart && this.#isOwnWilling() && !this.#isUndivided ? 1 : 0
-    const share = Math.floor((this.#budget.value - at - 1) / fetchers.length) + 1
-    return Math.min(share, this.#o.maxStreams)
+    return Math.min(this.#streamsOf({ at, count: fetchers.length }), this.#o.maxStreams)
+  }
+
+  /** Streams of the budget for one of the fetchers. */
+  #streamsOf({ at, count }: Place): number {
+    return Math.floor((this.#budget.value - at - 1) / count) + 1
+  }
+
+  /** Fetchers for whom there is a part of what is open. Little is for those who can begin it now: it waits for nobody. */
+  #sharers(openCount: number, nowMs: number): readonly AgentKey[] {
+    const fetchers = this.fetchers(nowMs)
+    if (openCount > this.#budget.value) return fetchers
+    const count = fetchers.length
+    return fetchers.filter((agent, at) => {
+      const runningCount = this.#members.get(agent)?.state.streamCount ?? 0
+      return agent === this.#o.self || runningCount < this.#streamsOf({ at, count })
+    })
   }
 
   get ownStreamCount(): number {
@@ -347,12 +368,12 @@ export class Crowd {
     if (open.size === 0) return this.#isUndivided ? null : this.#take(free, nowMs)
     this.#idleSinceMs = null
     if (this.#isTooSlow(open.size, nowMs)) return null
-    const fetchers = this.fetchers(nowMs)
-    const at = fetchers.indexOf(this.#o.self)
-    const own = isPart ? { start: 0, end: open.size } : shareOf(open.size, { at, count: fetchers.length })
+    const sharers = this.#sharers(open.size, nowMs)
+    const at = sharers.indexOf(this.#o.self)
+    const own = isPart ? { start: 0, end: open.size } : shareOf(open.size, { at, count: sharers.length })
     if (own === null) return null
     // Somewhere in our share and not at its start: two that do not know of each other yet seldom meet then.
-    const first = own.start + Math.floor((fetchers.length > 1 ? this.#o.random() / 2 : 0) * (own.end - own.start))
+    const first = own.start + Math.floor((sharers.length > 1 ? this.#o.random() / 2 : 0) * (own.end - own.start))
     const most = Math.min(this.#portion(open.size, nowMs), own.end - first)
     return this.#enter(runFrom(open, nth(open, first), most), nowMs)
   }
@@ -631,8 +652,7 @@ function isSkipped(member: Member, nowMs: number): boolean {
 }
 
 /** Our part of so many open positions, [start, end) by count; null when there are fewer than fetchers and none is ours. */
-function shareOf(openCount: number, place: { readonly at: number; readonly count: number }): SegmentRange | null {
-  const { at, count } = place
+function shareOf(openCount: number, { at, count }: Place): SegmentRange | null {
   if (openCount < count) return at < openCount ? { start: at, end: at + 1 } : null
   return { start: Math.floor((at * openCount) / count), end: Math.floor(((at + 1) * openCount) / count) }
 }

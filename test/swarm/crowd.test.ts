@@ -327,6 +327,34 @@ void t.test('of those that see the same no two claim the same, also when little 
   )
 })
 
+void t.test('of little that is left nothing waits for a fetcher that is busy', async (t) => {
+  const little = setOf(run(10, 12))
+  const last = { claimed: [run(20, 21)], streamCount: 1 }
+
+  await t.test('who has nothing to do takes it', async (t) => {
+    const crowd = crowdOf(3, { others: [4, 5] })
+    for (const busy of [0, 1, 2]) say(crowd, busy, last)
+    const claim = crowd.claim(little, 0)
+    t.same([claim?.start, claim?.end], [10, 11])
+    const next = crowdOf(4, { others: [3, 5] })
+    for (const busy of [0, 1, 2]) say(next, busy, last)
+    t.equal(next.claim(little, 0)?.start, 11, 'and the next the rest')
+    const third = crowdOf(5, { others: [3, 4] })
+    for (const busy of [0, 1, 2]) say(third, busy, last)
+    t.equal(third.claim(little, 0), null, 'and nobody what is for others to take')
+  })
+
+  await t.test('of two, who has streams to spare takes all', async (t) => {
+    const crowd = crowdOf(1)
+    say(crowd, 0, { claimed: [run(20, 23)], streamCount: 3 })
+    const claims = [crowd.claim(little, 0), crowd.claim(setOf(run(11, 12)), 0)]
+    t.same(
+      claims.map((claim) => claim?.start),
+      [10, 11],
+    )
+  })
+})
+
 void t.test('3. who does nothing any more loses its claims, and the next rank steps in', async (t) => {
   const claimed = [run(0, COUNT)]
   /** Agent 6 is the seventh of seven; agent 0 claims everything. */
