@@ -17,6 +17,8 @@ export interface QueueSituation {
   readonly ownBytesPerSec: number
   /** Null when unknown, or when the direction is not the one in which we send. */
   readonly backlogMs: number | null
+  /** Some of what we had in the kernel at the last look is there still: it does not take what we write as it comes. */
+  readonly isStanding: boolean
   /** Of the uploads that run: no more than this could be in the kernel. */
   readonly unsentBytes: number
 }
@@ -74,7 +76,7 @@ export class ShortBacklog {
       return null
     }
     this.#steps += 1
-    if (this.#pace === null && (backlogMs < MAX_BACKLOG_MS || this.#steps <= FIRST_STEPS)) return null
+    if (this.#pace === null && (!this.#isLong(is) || this.#steps <= FIRST_STEPS)) return null
     this.#isNeeded = true
     const couldBeMs = backlogMs + (is.unsentBytes / Math.max(1, ownBytesPerSec)) * 1000
     this.#needlessSteps = couldBeMs < MAX_BACKLOG_MS ? this.#needlessSteps + 1 : 0
@@ -86,9 +88,16 @@ export class ShortBacklog {
       const linkBytesPerSec = Math.max(ownBytesPerSec, capacityBytesPerSec)
       this.#way.step({ backlogMs, ownBytesPerSec, paceBytesPerSec: this.#pace, linkBytesPerSec, steps: is.steps })
       const plainBytesPerSec = PLAIN_RATIO * Math.max(ownBytesPerSec, LEAST_LINK_RATIO * capacityBytesPerSec)
-      this.#pace = plainBytesPerSec * Math.max(LEAST_FACTOR, this.#factor(backlogMs))
+      const pace = plainBytesPerSec * Math.max(LEAST_FACTOR, this.#factor(backlogMs))
+      // Less is written when less is asked for, too: the link is not slower for that.
+      this.#pace = backlogMs < SHORT_BACKLOG_MS ? Math.max(pace, this.#pace ?? 0) : pace
     }
     return this.#pace
+  }
+
+  /** Over our rate alone it would be long on any link: when much has just been written, and little was before. */
+  #isLong({ backlogMs, isStanding }: QueueSituation): boolean {
+    return backlogMs !== null && backlogMs >= MAX_BACKLOG_MS && isStanding
   }
 
   /** @returns of the link, what to write */

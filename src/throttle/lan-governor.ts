@@ -75,6 +75,8 @@ export class LanGovernor {
   readonly #fetch: Lane
   #stopListening: (() => void) | null = null
   #isUsed = false
+  /** That uploads handed over since the last measurement. */
+  #writtenBytes = 0
   /** At the last measurement that found it used. */
   #usedAtMs = 0
   #isClosed = false
@@ -101,6 +103,7 @@ export class LanGovernor {
   /** Of an upload: null: go on; otherwise when it resolves. */
   take(bytes: number, options: { signal: AbortSignal }): Promise<void> | null {
     this.#use()
+    this.#writtenBytes += bytes
     return this.#serve.budget.take(bytes, options)
   }
 
@@ -153,6 +156,7 @@ export class LanGovernor {
       against: received,
       count: uploads,
       backlogBytes: queues?.sendQueueBytes ?? null,
+      writtenBytes: this.#writtenBytes,
       unsentBytes: uploads * this.#segmentBytes,
     })
     this.#steer(this.#fetch, {
@@ -161,8 +165,10 @@ export class LanGovernor {
       against: sent,
       count: fetchCount(),
       backlogBytes: null,
+      writtenBytes: 0,
       unsentBytes: 0,
     })
+    this.#writtenBytes = 0
     const { bytesPerSec: paceBytesPerSec } = this.#serve.budget
     const { view: serve } = this.#serve
     this.#log.trace({ serve, fetch: this.#fetch.view, paceBytesPerSec, sent, received, queues, uploads }, 'measured')

@@ -28,6 +28,8 @@ export interface LanInput {
   readonly isBlind: boolean
   /** Ours, in the kernel in this direction: what goes out whatever is decided. Null when unknown, or none of our making. */
   readonly backlogBytes: number | null
+  /** Given to the kernel since the last measurement; 0 in the other direction. */
+  readonly writtenBytes: number
   /** Of the uploads that run, at most; 0 in the other direction. */
   readonly unsentBytes: number
 }
@@ -103,6 +105,7 @@ interface Situation {
   readonly othersBytesPerSec: number
   readonly floorBytesPerSec: number
   readonly backlogMs: number | null
+  readonly isStanding: boolean
 }
 
 /** What came of getting out of the way of others. */
@@ -169,7 +172,8 @@ export class LanLaw {
     }
   }
 
-  #situation({ nowMs, along, linkBytesPerSec, floorBytesPerSec, backlogBytes }: LanInput): Situation {
+  #situation(input: LanInput): Situation {
+    const { nowMs, along, linkBytesPerSec, floorBytesPerSec, backlogBytes } = input
     const stepMs = this.#atMs === null ? STEP_MS : nowMs - this.#atMs
     this.#atMs = nowMs
     // What others leave us says nothing of the link: it is forgotten only while we are free.
@@ -186,6 +190,7 @@ export class LanLaw {
       othersBytesPerSec: Math.max(along.foregroundBytesPerSec, along.recentForegroundBytesPerSec),
       floorBytesPerSec: Math.max(floorBytesPerSec, FLOOR_RATIO * this.#capacityBytesPerSec),
       backlogMs: backlogBytes === null || ownBytesPerSec <= 0 ? null : (backlogBytes / ownBytesPerSec) * 1000,
+      isStanding: backlogBytes !== null && backlogBytes > input.writtenBytes,
     }
   }
 

@@ -11,6 +11,7 @@ function situation(options: Partial<QueueSituation>): QueueSituation {
     capacityBytesPerSec: 100 * MBIT,
     ownBytesPerSec: 95 * MBIT,
     backlogMs: 0,
+    isStanding: true,
     unsentBytes: 4e6,
     ...options,
   }
@@ -24,6 +25,23 @@ await t.test('uploads that have just begun are no backlog of a slow link', async
     t.equal(backlog.step(begun, FREE), null)
   }
   t.not(backlog.step(situation({ backlogMs: 1000 }), FREE), null, 'after a second they are')
+})
+
+await t.test('what is gone by the next look was none, however little went before', async (t) => {
+  const backlog = new ShortBacklog()
+  // A segment for seven neighbours, ten times a minute, over a link that takes them in a moment.
+  const burst = situation({ ownBytesPerSec: 13 * MBIT, backlogMs: 3000, isStanding: false })
+  for (let step = 0; step < 20; step++) t.equal(backlog.step(burst, FREE), null)
+  t.notOk(backlog.isNeeded)
+})
+
+await t.test('a moment with little to send makes no slower link', async (t) => {
+  const backlog = new ShortBacklog()
+  for (let step = 0; step < 6; step++) backlog.step(situation({ backlogMs: 300 }), FREE)
+  const before = backlog.step(situation({ backlogMs: 0 }), FREE) ?? 0
+  const quiet = situation({ ownBytesPerSec: MBIT, capacityBytesPerSec: 60 * MBIT, backlogMs: 0 })
+  t.ok((backlog.step(quiet, FREE) ?? 0) >= before)
+  t.ok((backlog.step({ ...quiet, backlogMs: 50 }, FREE) ?? 0) < before, 'a backlog does')
 })
 
 await t.test('a long backlog is worked off, a short one is left to grow, faster and faster', async (t) => {

@@ -148,6 +148,7 @@ await t.test('whatever is measured, a rate is finite, and not below the floor', 
     floorBytesPerSec: fc.constant(1000),
     isBlind: fc.boolean(),
     backlogBytes: fc.option(fc.nat(1e8)),
+    writtenBytes: fc.nat(1e8),
     unsentBytes: fc.nat(1e8),
     stepMs: fc.nat(5000),
   })

@@ -56,6 +56,7 @@ export class LinkOnPaper {
     const fair = Math.max(this.capacity / 3, this.capacity - offered)
     this.others = Math.min(wanted, grown, fair)
     this.own = Math.min(offered, this.capacity - this.others)
+    const before = this.backlogBytes
     this.backlogBytes = Math.min(4e6, Math.max(0, (offered - this.own) * seconds))
     this.#against += Math.min(against - this.#against, 0.5 * this.capacity)
     this.#history.push({ own: this.own, others: this.others })
@@ -67,6 +68,7 @@ export class LinkOnPaper {
       floorBytesPerSec: this.floor,
       isBlind: this.isBlind,
       backlogBytes: this.isBlind ? null : this.backlogBytes,
+      writtenBytes: this.own * seconds + this.backlogBytes - before,
       unsentBytes: 4e6,
     })
   }
