@@ -88,9 +88,7 @@ export class ShortBacklog {
       const linkBytesPerSec = Math.max(ownBytesPerSec, capacityBytesPerSec)
       this.#way.step({ backlogMs, ownBytesPerSec, paceBytesPerSec: this.#pace, linkBytesPerSec, steps: is.steps })
       const plainBytesPerSec = PLAIN_RATIO * Math.max(ownBytesPerSec, LEAST_LINK_RATIO * capacityBytesPerSec)
-      const pace = plainBytesPerSec * Math.max(LEAST_FACTOR, this.#factor(backlogMs))
-      // Less is written when less is asked for, too: the link is not slower for that.
-      this.#pace = backlogMs < SHORT_BACKLOG_MS ? Math.max(pace, this.#pace ?? 0) : pace
+      this.#pace = plainBytesPerSec * Math.max(LEAST_FACTOR, this.#factor(backlogMs))
     }
     return this.#pace
   }

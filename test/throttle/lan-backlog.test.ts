@@ -35,15 +35,6 @@ await t.test('what is gone by the next look was none, however little went before
   t.notOk(backlog.isNeeded)
 })
 
-await t.test('a moment with little to send makes no slower link', async (t) => {
-  const backlog = new ShortBacklog()
-  for (let step = 0; step < 6; step++) backlog.step(situation({ backlogMs: 300 }), FREE)
-  const before = backlog.step(situation({ backlogMs: 0 }), FREE) ?? 0
-  const quiet = situation({ ownBytesPerSec: MBIT, capacityBytesPerSec: 60 * MBIT, backlogMs: 0 })
-  t.ok((backlog.step(quiet, FREE) ?? 0) >= before)
-  t.ok((backlog.step({ ...quiet, backlogMs: 50 }, FREE) ?? 0) < before, 'a backlog does')
-})
-
 await t.test('a long backlog is worked off, a short one is left to grow, faster and faster', async (t) => {
   const backlog = new ShortBacklog()
   for (let step = 0; step < 6; step++) backlog.step(situation({ backlogMs: 300 }), FREE)
