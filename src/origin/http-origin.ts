@@ -123,24 +123,22 @@ export class HttpOrigin implements Origin {
     }
     const { status, fields, body } = chain.response
     void body.ended.then(leave)
+    const nowMs = this.#clock.nowMs()
     let answer: Answer
     try {
-      answer = judgeAnswer(status, fields, { url: chain.url, range, expected, nowMs: this.#clock.nowMs() })
+      answer = judgeAnswer(status, fields, { url: chain.url, range, expected, nowMs })
     } catch (error) {
       await (status >= 400 ? body.discard() : body.cancel())
       throw error
     }
     if (answer.bodyBytes !== null) body.promise(answer.bodyBytes)
-    const nowMs = this.#clock.nowMs()
+    const judge = () => this.#facts(chain, { ask, answer, expected, degradations: [], nowMs })
     let facts: OriginFacts | null = null
-    // Who has asked this origin before knows them: of a small range they are a fifth of the work.
-    const factsOf = () => {
-      facts ??= this.#facts(chain, { ask, answer, expected, degradations: [], nowMs })
-      return facts
-    }
     return {
+      // Who has asked this origin before knows them: of a small range they are a fifth of the work.
       get facts() {
-        return factsOf()
+        facts ??= judge()
+        return facts
       },
       offset: answer.offset,
       body,

@@ -651,7 +651,7 @@ function isSkipped(member: Member, nowMs: number): boolean {
   return nowMs < member.skippedUntilMs
 }
 
-/** Our part of so many open positions, [start, end) by count; null when there are fewer than fetchers and none is ours. */
+/** Our part of so many open positions, [start, end) by count; null when there are fewer than sharers and none is ours. */
 function shareOf(openCount: number, { at, count }: Place): SegmentRange | null {
   if (openCount < count) return at < openCount ? { start: at, end: at + 1 } : null
   return { start: Math.floor((at * openCount) / count), end: Math.floor(((at + 1) * openCount) / count) }

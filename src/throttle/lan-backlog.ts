@@ -76,7 +76,9 @@ export class ShortBacklog {
       return null
     }
     this.#steps += 1
-    if (this.#pace === null && (!this.#isLong(is) || this.#steps <= FIRST_STEPS)) return null
+    // Over our rate alone it is long on any link, when much has just been written and little was before.
+    const isLong = backlogMs >= MAX_BACKLOG_MS && is.isStanding
+    if (this.#pace === null && (!isLong || this.#steps <= FIRST_STEPS)) return null
     this.#isNeeded = true
     const couldBeMs = backlogMs + (is.unsentBytes / Math.max(1, ownBytesPerSec)) * 1000
     this.#needlessSteps = couldBeMs < MAX_BACKLOG_MS ? this.#needlessSteps + 1 : 0
@@ -91,11 +93,6 @@ export class ShortBacklog {
       this.#pace = plainBytesPerSec * Math.max(LEAST_FACTOR, this.#factor(backlogMs))
     }
     return this.#pace
-  }
-
-  /** Over our rate alone it would be long on any link: when much has just been written, and little was before. */
-  #isLong({ backlogMs, isStanding }: QueueSituation): boolean {
-    return backlogMs !== null && backlogMs >= MAX_BACKLOG_MS && isStanding
   }
 
   /** @returns of the link, what to write */

@@ -66,7 +66,7 @@ export class WanLaw {
   adopt(state: WanState, nowMs: number): void {
     const line = this.#line
     if (state.phase === this.#phase.name) this.#phase.interrupted?.(nowMs)
-    else this.#enter(nextOf(state.phase), { nowMs, queueMs: 0 })
+    else this.#enter(nextOf(state.phase), nowMs)
     line.isConfirmed ||= state.capacityBytesPerSec !== null
     line.rate = state.bytesPerSec
     line.capacity = state.capacityBytesPerSec
@@ -89,7 +89,7 @@ export class WanLaw {
     line.forgetOthers()
     line.why = 'starting'
     line.rate = Math.max(FIRST_RATE, RAMP_FROM_RATIO * (known ?? 0))
-    this.#enter({ phase: known === null ? 'startup' : 'ramp' }, { nowMs, queueMs: 0 })
+    this.#enter({ phase: known === null ? 'startup' : 'ramp' }, nowMs)
   }
 
   step(sample: WanSample): WanDecision {
@@ -99,10 +99,10 @@ export class WanLaw {
     this.#lastMs = nowMs
     if (passedMs !== null && passedMs > MAX_TICK_MS) return this.#wake(nowMs)
     // What a phase counts from is its first sample.
-    if (passedMs === null) this.#enter(nextOf(this.#phase.name), { nowMs, queueMs: 0 })
+    if (passedMs === null) this.#enter(nextOf(this.#phase.name), nowMs)
     line.coolSinceMs = delay === null || isCool(delay) ? (line.coolSinceMs ?? nowMs) : null
     const outcome = this.#phase.step(sample, (passedMs ?? 0) / 1000)
-    if (typeof outcome === 'object') this.#enter(outcome, { nowMs, queueMs: delay?.queueMs ?? 0 })
+    if (typeof outcome === 'object') this.#enter(outcome, nowMs, delay?.queueMs)
     this.#makeWayLocally(sample)
     line.rate = Math.max(line.rate, line.level.floorBytesPerSec)
     // Above a cap nothing can be found out; the line may still be faster than that.
@@ -130,14 +130,14 @@ export class WanLaw {
     this.#phase.interrupted?.(nowMs)
   }
 
-  #enter(next: Next, { nowMs, queueMs }: { readonly nowMs: number; readonly queueMs: number }): void {
-    const before = this.#phase.name
-    this.#phase = this.#begin(next, { nowMs, queueMs, before })
+  /** @param queueMs that stands now */
+  #enter(next: Next, nowMs: number, queueMs = 0): void {
+    this.#phase = this.#begin(next, nowMs, queueMs)
   }
 
-  #begin(next: Next, at: { readonly nowMs: number; readonly queueMs: number; readonly before: WanPhase }): Phase {
+  #begin(next: Next, nowMs: number, queueMs: number): Phase {
     const line = this.#line
-    const { nowMs, queueMs, before } = at
+    const { name: before } = this.#phase
     switch (next.phase) {
       case 'startup':
         return new Startup(line, nowMs)
@@ -158,7 +158,5 @@ export class WanLaw {
 
 /** Enters a phase without what the one before it knew. */
 function nextOf(phase: WanPhase): Next {
-  if (phase === 'drain') return { phase, ownMs: null, rampedTo: null }
-  if (phase === 'yield') return { phase, reason: ADOPTED }
-  return { phase }
+  return phase === 'yield' ? { phase, reason: ADOPTED } : { phase }
 }

@@ -142,7 +142,7 @@ export class Cruise implements Phase {
       line.earlyQueues++
       // Who else is there shows while it drains.
       line.rate = DRAIN_RATIO * Math.min(line.rate, sample.bytesPerSec.last200Ms)
-      return { phase: 'drain', ownMs: null, rampedTo: null }
+      return { phase: 'drain' }
     }
     line.earlyQueues = 0
     return line.giveWay(sample)
@@ -201,6 +201,6 @@ export class Cruise implements Phase {
     // What is seen is as old as a round trip. We read so much less than comes that it is gone in this time, twice over;
     // what is still there is not ours.
     const unseenMs = (step - 1) * (delay.baseMs + LOOK_MS)
-    return { phase: 'drain', ownMs: (2 * (delay.queueMs + unseenMs)) / (1 - ratio), rampedTo: null }
+    return { phase: 'drain', ownMs: (2 * (delay.queueMs + unseenMs)) / (1 - ratio) }
   }
 }

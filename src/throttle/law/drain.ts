@@ -24,11 +24,12 @@ export class Drain implements Phase {
   /** When more came than was read. */
   #fillingMs: number
 
-  constructor(line: Line, nowMs: number, options: { readonly ownMs: number | null; readonly rampedTo: number | null }) {
+  /** @param options see Next */
+  constructor(line: Line, nowMs: number, options: { readonly ownMs?: number; readonly rampedTo?: number }) {
     this.#line = line
     this.#enteredMs = nowMs
-    this.#ownMs = options.ownMs
-    this.#rampedTo = options.rampedTo
+    this.#ownMs = options.ownMs ?? null
+    this.#rampedTo = options.rampedTo ?? null
     this.#fillingMs = nowMs
   }
 

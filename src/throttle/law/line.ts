@@ -5,6 +5,7 @@
 import { type DelayView, isAbove, isHot } from '../delay-estimator.ts'
 import { isUserHere, MBIT, type WanDecision, type WanLevel, type WanSample } from '../wan-sample.ts'
 import type { Next } from './phase.ts'
+import type { QueueSuspicion, Suspicion } from './queue-suspicion.ts'
 
 export const FIRST_RATE = 2 * MBIT
 /** Two rates that differ by less are the same. */
@@ -80,6 +81,11 @@ export class Line {
   /** Who comes back looks closer. */
   isWarm(delay: DelayView): boolean {
     return isAbove(delay, this.thresholdMs(delay))
+  }
+
+  /** @param suspicion of the phase that asks: what it saw before */
+  suspect(suspicion: QueueSuspicion, { nowMs, delay }: Pick<WanSample, 'nowMs' | 'delay'>): Suspicion {
+    return suspicion.look(delay, { nowMs, thresholdMs: delay === null ? 0 : this.thresholdMs(delay) })
   }
 
   /** The line gives at least what came off it for us. */

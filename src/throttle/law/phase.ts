@@ -14,10 +14,10 @@ export type Next =
   | { readonly phase: 'startup' | 'cruise' | 'ramp' }
   | {
       readonly phase: 'drain'
-      /** How long our own queue takes to drain, after a trial that found no more; null: that is not why it drains. */
-      readonly ownMs: number | null
-      /** Where a return from a pause stopped for it; null: it did not. */
-      readonly rampedTo: number | null
+      /** How long our own queue takes to drain, after a trial that found no more; absent: that is not why it drains. */
+      readonly ownMs?: number
+      /** Where a return from a pause stopped for it; absent: it did not. */
+      readonly rampedTo?: number
     }
   | { readonly phase: 'yield'; readonly reason: YieldReason }
 

@@ -35,8 +35,7 @@ export class Ramp implements Phase {
       const mayBeOurs = !line.isConfirmed && !line.hasDrainedRamp && !isSeen
       return mayBeOurs ? this.#drain() : line.relapse(sample)
     }
-    const thresholdMs = delay === null ? 0 : line.thresholdMs(delay)
-    if (this.#suspicion.look(delay, { nowMs, thresholdMs }) !== 'none') {
+    if (line.suspect(this.#suspicion, sample) !== 'none') {
       this.#steppedMs = nowMs
       return isKeptQueue(delay) ? line.relapse(sample) : 'stay'
     }
@@ -61,6 +60,6 @@ export class Ramp implements Phase {
     const rampedTo = line.rate
     line.hasDrainedRamp = true
     line.rate *= DRAIN_RATIO
-    return { phase: 'drain', ownMs: null, rampedTo }
+    return { phase: 'drain', rampedTo }
   }
 }

@@ -65,8 +65,7 @@ export class Startup implements Phase {
     if (isUserThere(sample)) return line.giveWay(sample)
     const own = bytesPerSec.last200Ms
     this.#guardBuffers(delay)
-    const thresholdMs = delay === null ? 0 : line.thresholdMs(delay)
-    const suspicion = this.#suspicion.look(delay, { nowMs, thresholdMs })
+    const suspicion = line.suspect(this.#suspicion, sample)
     if (suspicion !== 'none' && delay !== null && own > 0) {
       // Kernels that fill heap up a queue too, for a moment; a step now would tell nothing.
       this.#steppedMs = nowMs
@@ -114,7 +113,7 @@ export class Startup implements Phase {
       line.capacity = Math.max(seen, LEAST_OF_FIRST_RATIO * before, line.mostArrived)
     }
     line.rate = Math.min(own, line.rate) * DRAIN_RATIO
-    return { phase: 'drain', ownMs: null, rampedTo: null }
+    return { phase: 'drain' }
   }
 
   #isPlateau(sample: WanSample): boolean {

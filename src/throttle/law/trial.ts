@@ -44,8 +44,7 @@ export class Trial {
     const { nowMs, bytesPerSec, delay, arrivedBytesPerSec } = sample
     // As long as all that is read comes, a queue is not of our making.
     const isOurs = !isAllComing(sample)
-    const thresholdMs = delay === null ? 0 : this.#line.thresholdMs(delay)
-    const suspicion = this.#suspicion.look(delay, { nowMs, thresholdMs })
+    const suspicion = this.#line.suspect(this.#suspicion, sample)
     if (delay !== null && (this.#line.isHot(delay) || (isOurs && suspicion === 'sure'))) return { is: 'queued', delay }
     if (nowMs > this.#fromMs + LOOK_MS) this.#seen.push(bytesPerSec.last200Ms)
     if (nowMs < this.#untilMs || suspicion === 'suspected') return { is: 'running' }
