@@ -1,9 +1,9 @@
 /** Asks a program of the system something short. Knows nothing of what is asked. */
-import { execFile } from 'node:child_process'
+import { type ExecFileException, execFile } from 'node:child_process'
 
 export type ChildAnswer =
   | { readonly kind: 'done'; readonly stdout: string }
-  /** There is no such program here. */
+  /** There is no such program here, or none that this user may run. */
   | { readonly kind: 'missing' }
   /** It failed, was too slow, said too much or was aborted. */
   | { readonly kind: 'failed'; readonly message: string }
@@ -30,13 +30,18 @@ export const runChild: RunChild = (command, args, { signal, deadlineMs }) =>
     } as const
     const child = execFile(command, args, options, (error, stdout, stderr) => {
       if (error === null) resolve({ kind: 'done', stdout })
-      else if (error.code === 'ENOENT') resolve({ kind: 'missing' })
+      else if (isMissing(error)) resolve({ kind: 'missing' })
       else resolve({ kind: 'failed', message: describe({ error, stderr, deadlineMs, isAborted: signal.aborted }) })
     })
     // A program that waits for input would wait for ever; one that has ended breaks the pipe.
     child.stdin?.on('error', () => {})
     child.stdin?.end()
   })
+
+/** EACCES also says that a directory of PATH cannot be read, and that none of the others has the program. */
+function isMissing({ code }: ExecFileException): boolean {
+  return code === 'ENOENT' || code === 'EACCES'
+}
 
 interface Failure {
   readonly error: Error & { readonly killed?: boolean }

@@ -138,6 +138,8 @@ await t.test('a child is asked, and its failures are told apart', async (t) => {
     stdout: 'said\n',
   })
   t.same(await runChild('no-such-program-here', [], { signal: never, deadlineMs: 1000 }), { kind: 'missing' })
+  const notToRun = join(t.testdir({ program: '#!/bin/sh\n' }), 'program')
+  t.same(await runChild(notToRun, [], { signal: never, deadlineMs: 1000 }), { kind: 'missing' }, 'nor may it be run')
   t.same(await run('console.error("broken"); process.exit(3)'), { kind: 'failed', message: 'broken' })
   t.match(await run('console.error("x".repeat(5000)); process.exit(1)'), { message: /^x{300}$/ })
   t.same(await run('setInterval(() => {}, 1e6)', { deadlineMs: 50 }), { kind: 'failed', message: 'no answer in 50 ms' })
