@@ -102,7 +102,8 @@ export class Gossip {
   #tellOwn(messages: Map<AgentKey, ToldState[]>, options: { isActive: boolean; nowMs: number }): void {
     const { isActive, nowMs } = options
     const fetchers = isActive ? this.#crowd.fetchers(nowMs) : []
-    const isFetcher = fetchers.includes(this.#self)
+    // Also who no longer is one by its rank, and still has a stream: all wait for what it claims.
+    const isFetcher = isActive && (fetchers.includes(this.#self) || this.#crowd.ownStreamCount > 0)
     const isRenewal = isFetcher && nowMs >= this.#renewForFetchersAtMs
     const isRenewalForAll = isFetcher && nowMs >= this.#renewAtMs
     if (isRenewal) {

@@ -130,6 +130,23 @@ void t.test(
   },
 )
 
+// Found: what it claimed was void for the others after a few seconds, and had twice.
+void t.test('who fetches, and is no longer one of the lowest ranks, goes on to tell of it', async (t) => {
+  const { crowd, gossip, key, own } = setUp({ self: 11, agentCount: 12 })
+  crowd.join([], 0)
+  const claim = crowd.claim(PositionSet.full(1000), 0)
+  if (!claim) throw new Error('nothing was claimed')
+  for (let at = 0; at < 11; at++) gossip.heard(key(at), [own(at)], 10)
+  t.notOk(crowd.fetchers(10).includes(key(11)))
+  gossip.due(true, 10)
+  gossip.due(true, 300)
+  crowd.progressed(claim, 1000, 1200)
+  t.equal(gossip.due(true, 1400).get(key(0))?.[0]?.state.progressBytes, 1000)
+  crowd.end(claim, 1500)
+  t.equal(gossip.due(true, 1500).size, 11)
+  t.equal(gossip.due(true, 1900).size, 0, 'until it does not')
+})
+
 void t.test('who left is told nothing, and told all when it comes back', async (t) => {
   const { crowd, gossip, key, own } = setUp({ agentCount: 3 })
   crowd.join([], 0)
