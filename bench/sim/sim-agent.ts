@@ -13,6 +13,7 @@ import { type Claim, Crowd } from '../../src/swarm/crowd.ts'
 import { Gossip } from '../../src/swarm/gossip.ts'
 import { Holders } from '../../src/swarm/holders.ts'
 import { newsPauseMs } from '../../src/swarm/news-pace.ts'
+import { Overdue } from '../../src/swarm/overdue.ts'
 import { PeerFlights } from '../../src/swarm/peer-flights.ts'
 import { chooseSources, inFlightCount, type PeerView, perPeerDepth } from '../../src/swarm/source-choice.ts'
 import type { Flight } from '../../src/swarm/stragglers.ts'
@@ -68,6 +69,7 @@ export class SimAgent {
   readonly #crowd: Crowd
   readonly #gossip: Gossip
   readonly #holders: Holders
+  readonly #overdue: Overdue
   readonly #admission: LaneAdmission
   readonly #neighbours = new Map<AgentKey, Neighbour>()
   readonly #peers: Neighbour[] = []
@@ -91,6 +93,7 @@ export class SimAgent {
     this.#nothing = new PositionSet(segmentCount)
     this.#news = new PositionSet(segmentCount)
     this.#holders = new Holders(segmentCount)
+    this.#overdue = new Overdue(segmentCount)
     this.#admission = new LaneAdmission({ clock: world.clock }, { maxUploads: MAX_UPLOADS })
     this.#crowd = new Crowd({
       self: options.key,
@@ -167,6 +170,9 @@ export class SimAgent {
       if (this.#crowd.yields(nowMs)) this.#replan()
     }
     this.#flush()
+    const overdueCount = this.#overdue.positions.size
+    this.#lookForOverdue()
+    if (this.#overdue.positions.size !== overdueCount) this.#replan()
     this.#update()
     this.#leaveStragglers()
     this.#world.queue.after(TICK_MS * (0.9 + 0.2 * this.#random()), () => this.#tick())
@@ -254,7 +260,7 @@ export class SimAgent {
   #hearHave(from: SimAgent, news: { readonly positions: PositionSet; readonly ranges: readonly SegmentRange[] }): void {
     const neighbour = this.#neighbours.get(from.key)
     if (!neighbour) return
-    this.#holders.add(from.key, news.ranges)
+    this.#holders.add(from.key, news.ranges, this.#world.queue.nowMs)
     if (neighbour.holds === this.#nothing) neighbour.holds = this.#holders.of(from.key) ?? this.#nothing
     // What changes no plan costs none.
     if (this.missing.nextCommon(news.positions, 0) !== -1) this.#replan()
@@ -283,9 +289,30 @@ export class SimAgent {
     for (const flight of this.#peerFlights.overtaken(this.#peers, options)) {
       flight.giveUp()
     }
+    for (const flight of [...this.#peerFlights.all()]) if (this.#overdue.positions.has(flight.index)) flight.giveUp()
+  }
+
+  /** What may be had from neighbours. */
+  #available(): PositionSet {
+    const { positions } = this.#overdue
+    if (positions.size === 0) return this.#holders.available
+    const available = this.#holders.available.copy()
+    available.deleteAll(positions)
+    return available
+  }
+
+  #lookForOverdue(): void {
+    const asked = () => [...this.#peerFlights.all()].map(({ index }) => index)
+    this.#overdue.look({
+      missing: () => [...asked(), ...this.missing.values()].sort((a, b) => a - b),
+      holders: this.#holders,
+      crowd: this.#crowd,
+      nowMs: this.#world.queue.nowMs,
+    })
   }
 
   #plan(): void {
+    this.#lookForOverdue()
     this.#leaveStragglers()
     const decisions = chooseSources(
       {
@@ -293,7 +320,7 @@ export class SimAgent {
         isKnown: () => true,
         cached: this.#nothing,
         awaited: this.#nothing,
-        available: this.#holders.available,
+        available: this.#available(),
         windowEnd: Number.POSITIVE_INFINITY,
         inFlightCount: inFlightCount(this.#peerFlights.count, this.#crowd.ownStreamCount),
         peerRoom: this.#peerFlights.room(this.#crowd.ownStreamCount, this.#world.queue.nowMs),
@@ -411,9 +438,9 @@ export class SimAgent {
     }
     while (this.#crowd.ownStreamCount < this.#crowd.streamShare(nowMs)) {
       const free = this.missing.copy()
-      free.deleteAll(this.#holders.available)
+      free.deleteAll(this.#available())
       free.deleteAll(this.#crowd.ownClaims)
-      const claim = this.#crowd.claim(free, nowMs)
+      const claim = this.#crowd.claim(free, nowMs, { overdue: this.#overdue.positions })
       if (!claim) break
       const stream: Stream = { flow: null, toldBytes: 0, isAborted: false }
       this.#claims.set(claim, stream)

@@ -55,6 +55,9 @@ const LEGACY_MS = { done: 5000, gone: 1500 }
 const FETCHERS_MS = 200
 /** Late by more than this, and twice as late as all the rest: it lags, and others may take what it has not begun. */
 const LAG_MS = 2000
+/** Who needs so many times what we would, and so much more, is not worth waiting for when we have nothing to do. */
+const LATER_TIMES = 2
+const LATER_MS = 1000
 /** Those who were asked what they do answer within a LAN round trip, a busy machine somewhat later. */
 const ANSWERS_MS = 250
 /** In a branch larger than our view, ranks need a few rounds to get about before the lowest are known to be so. */
@@ -331,8 +334,28 @@ export class Crowd {
     })
   }
 
+  /** Nothing is left to claim, and we could. */
+  isIdle(nowMs: number): boolean {
+    return this.#idleSinceMs !== null && this.#claims.size === 0 && this.streamShare(nowMs) > 0
+  }
+
+  /** How many of those that could fetch, and have nothing to do, go before us. @param except agents that do not count */
+  idlePlace(nowMs: number, except: ReadonlySet<AgentKey>): number {
+    let count = 0
+    for (const member of this.#ranked) {
+      if (member.rank > this.#rank) break
+      if (!member.hasClaims && !except.has(member.state.agent) && this.#isAble(member, nowMs)) count++
+    }
+    return count
+  }
+
   get ownStreamCount(): number {
     return this.#claims.size
+  }
+
+  /** True when the agent said that it had the position from the origin, for all of the crowd. */
+  hasFetched(agent: AgentKey, index: number): boolean {
+    return this.#members.get(agent)?.fetched.has(index) ?? false
   }
 
   /** True when somebody else is about to get the position from the origin, or just did. */
@@ -349,13 +372,14 @@ export class Crowd {
    * @param free positions that we neither have nor can get from a neighbour, and that nothing of ours fetches
    * @param options.isPart we want only some of the content: nobody need leave any of it to others
    * @param options.doubted positions of which we believe nobody but the origin: that others had them is of no use to us
+   * @param options.overdue positions that others had, do not get about, and we are to have once more
    */
   claim(
     free: PositionSet,
     nowMs: number,
-    options: { readonly isPart?: boolean; readonly doubted?: Iterable<number> } = {},
+    options: { readonly isPart?: boolean; readonly doubted?: Iterable<number>; readonly overdue?: PositionSet } = {},
   ): Claim | null {
-    const { isPart = false, doubted = [] } = options
+    const { isPart = false, doubted = [], overdue } = options
     if (this.#claims.size >= this.streamShare(nowMs, isPart)) return null
     const open = free.copy()
     for (const member of this.#members.values()) {
@@ -365,7 +389,8 @@ export class Crowd {
     for (const member of this.#members.values()) {
       if (this.#holdsClaims(member, nowMs)) open.deleteAll(member.claimed)
     }
-    if (open.size === 0) return this.#isUndivided ? null : this.#take(free, nowMs)
+    if (open.size === 0 && this.#isUndivided) return null
+    if (open.size === 0) return (overdue && this.#again(free, overdue, nowMs)) ?? this.#take(free, nowMs)
     this.#idleSinceMs = null
     if (this.#isTooSlow(open.size, nowMs)) return null
     const sharers = this.#sharers(open.size, nowMs)
@@ -495,6 +520,20 @@ export class Crowd {
     this.#fetchers = null
   }
 
+  /** One at a time, and the first that nobody claims: who else waits for them leaves them to us. */
+  #again(free: PositionSet, overdue: PositionSet, nowMs: number): Claim | null {
+    let at = free.nextCommon(overdue, 0)
+    while (at !== -1 && this.#isClaimed(at, nowMs)) at = free.nextCommon(overdue, at + 1)
+    return at === -1 ? null : this.#enter({ start: at, end: at + 1 }, nowMs)
+  }
+
+  #isClaimed(index: number, nowMs: number): boolean {
+    for (const member of this.#members.values()) {
+      if (this.#holdsClaims(member, nowMs) && member.claimed.has(index)) return true
+    }
+    return false
+  }
+
   /**
    * Nothing is left but what others claim: half of what the latest of them has not begun, when it lags behind all the rest.
    * Only the first of those who have nothing to do takes it.
@@ -515,7 +554,9 @@ export class Crowd {
       const { bytesPerSec, condition } = member.state
       const except = isLineFree ? member : null
       const lagMs =
-        bytesPerSec > 0 && condition !== 'busy' ? this.#lagMs(member.claimed.size, bytesPerSec, nowMs, except) : 0
+        bytesPerSec > 0 && condition !== 'busy'
+          ? Math.max(this.#lagMs(member.claimed.size, bytesPerSec, nowMs, except), this.#laterMs(member, nowMs))
+          : 0
       if (lagMs === 0) open.deleteAll(member.claimed)
       else if (!latest || lagMs > latest.lagMs) latest = { member, lagMs }
     }
@@ -559,6 +600,15 @@ export class Crowd {
     if (claimedCount === 0) return 0
     const needsMs = ((claimedCount * SEGMENT_BYTES) / Math.max(1, bytesPerSec)) * 1000
     return Math.max(0, needsMs - 2 * this.#restMs(0, nowMs, except) - LAG_MS)
+  }
+
+  /** How much later than we would, if we took a part, with allowance; 0: it does not, or what we need is not known. */
+  #laterMs(member: Member, nowMs: number): number {
+    const stream = this.#streamBytesPerSec(nowMs)
+    if (stream === null) return 0
+    const needsMs = (member.leftBytes / Math.max(1, member.state.bytesPerSec)) * 1000
+    const oursMs = ((Math.ceil(member.claimed.size / 2) * SEGMENT_BYTES) / stream) * 1000
+    return Math.max(0, needsMs - LATER_TIMES * oursMs - LATER_MS)
   }
 
   /** Until all that is open or claimed is fetched, at the rate of all. @param except whose claims do not count */

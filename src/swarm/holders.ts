@@ -1,21 +1,28 @@
 /**
  * Who holds which positions of one resource, as far as they said so. Pure; keeps counts, so that what anybody holds is
- * known at no cost.
+ * known at no cost, and since when one alone does.
  */
 import type { AgentKey } from '../content/ids.ts'
 import { PositionSet } from '../content/position-set.ts'
 import type { SegmentRange } from '../content/segmentation.ts'
 
+/** Of the usual time, how much the last one counts. */
+const NEWEST_WEIGHT = 1 / 8
+
 export class Holders {
   readonly #segmentCount: number
   readonly #positions = new Map<AgentKey, PositionSet>()
   readonly #counts: Uint16Array
+  /** When the first of those that hold it said so. */
+  readonly #firstAtMs: Float64Array
+  #usuallyAloneMs = 0
   /** Positions that at least one neighbour holds. Not to be written to. */
   readonly available: PositionSet
 
   constructor(segmentCount: number) {
     this.#segmentCount = segmentCount
     this.#counts = new Uint16Array(segmentCount)
+    this.#firstAtMs = new Float64Array(segmentCount)
     this.available = new PositionSet(segmentCount)
   }
 
@@ -29,8 +36,24 @@ export class Holders {
     return this.#counts[index] ?? 0
   }
 
+  /** Any of those that hold the position. */
+  firstOf(index: number): AgentKey | undefined {
+    for (const [peer, positions] of this.#positions) if (positions.has(index)) return peer
+    return undefined
+  }
+
+  /** How long one neighbour alone holds the position; 0: that is not so. */
+  aloneMs(index: number, nowMs: number): number {
+    return this.count(index) === 1 ? nowMs - (this.#firstAtMs[index] ?? nowMs) : 0
+  }
+
+  /** Until a second neighbour held what one had, of late. */
+  get usuallyAloneMs(): number {
+    return this.#usuallyAloneMs
+  }
+
   /** Clamped to the content. */
-  add(peer: AgentKey, ranges: readonly SegmentRange[]): void {
+  add(peer: AgentKey, ranges: readonly SegmentRange[], nowMs: number): void {
     let positions = this.#positions.get(peer)
     if (!positions) {
       positions = new PositionSet(this.#segmentCount)
@@ -39,6 +62,9 @@ export class Holders {
     for (const { start, end } of ranges) {
       for (let index = start; index < Math.min(end, this.#segmentCount); index++) {
         if (!positions.add(index)) continue
+        const aloneMs = this.aloneMs(index, nowMs)
+        if (aloneMs > 0) this.#usuallyAloneMs += (aloneMs - this.#usuallyAloneMs) * NEWEST_WEIGHT
+        if (this.count(index) === 0) this.#firstAtMs[index] = nowMs
         this.#counts[index] = this.count(index) + 1
         this.available.add(index)
       }

@@ -1,6 +1,7 @@
 /** What an agent knows of another that wants the same resource. Whether that one may be counted on is crowd.ts's to judge. */
 import type { Condition, FetcherState } from '../content/fetcher-state.ts'
 import { PositionSet } from '../content/position-set.ts'
+import { SEGMENT_BYTES } from '../content/segmentation.ts'
 
 export class Member {
   readonly rank: string
@@ -45,6 +46,14 @@ export class Member {
   get fetched(): PositionSet {
     this.#fetched ??= PositionSet.of(this.#segmentCount, this.#state.fetched)
     return this.#fetched
+  }
+
+  /** Of what it claims, what it has not had yet. */
+  get leftBytes(): number {
+    const begunBytes = this.#state.progressBytes - this.fetched.size * SEGMENT_BYTES
+    return (
+      this.claimed.size * SEGMENT_BYTES - Math.min(Math.max(0, begunBytes), this.#state.streamCount * SEGMENT_BYTES)
+    )
   }
 
   get isWilling(): boolean {

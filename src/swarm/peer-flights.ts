@@ -6,6 +6,9 @@ import type { AgentKey } from '../content/ids.ts'
 import type { PeerView } from './source-choice.ts'
 import { boundedRate, FetcherWindow, type Flight, LaneWindow, overtaken } from './stragglers.ts'
 
+/** So long a segment takes over a slow link of ours, or from a neighbour that does not give it. */
+const HANGS_MS = 3000
+
 export class PeerFlights<F extends Flight> {
   /** The oldest first. */
   readonly #flights = new Set<F>()
@@ -57,11 +60,11 @@ export class PeerFlights<F extends Flight> {
   /** How many more may be asked for; below 0: too many are. @param ownStreamCount connections that this agent has to the origin */
   room(ownStreamCount: number, nowMs: number): number {
     const [oldest] = this.#flights
-    const fetcherCount =
-      ownStreamCount === 0
-        ? Number.POSITIVE_INFINITY
-        : this.#fetcherWindow.count(oldest ? nowMs - oldest.startedAtMs : 0, nowMs)
-    return Math.min(this.#window.count, fetcherCount) - this.#flights.size
+    const oldestMs = oldest ? nowMs - oldest.startedAtMs : 0
+    const fetcherCount = ownStreamCount === 0 ? Number.POSITIVE_INFINITY : this.#fetcherWindow.count(oldestMs, nowMs)
+    // Where all that was asked for hangs at one neighbour, nobody would ever learn how fast another is.
+    const spare = oldestMs > HANGS_MS ? 1 : 0
+    return Math.min(this.#window.count + spare, fetcherCount) - this.#flights.size
   }
 
   /** Those to give up: what a slow neighbour was asked for, and a fast one has by now, is had from that one. */

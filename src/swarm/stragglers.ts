@@ -16,7 +16,7 @@ export interface Flight {
 }
 
 /** Sooner nobody is called slow: connections are made, disks are busy. */
-const PATIENCE_MS = 1500
+const PATIENCE_MS = 600
 /** So many times faster somebody else must be expected to be than what was waited already. */
 const TIMES_FASTER = 4
 

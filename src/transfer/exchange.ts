@@ -353,7 +353,7 @@ export class Exchange {
     if (!this.#components.link?.peers().some(({ key }) => key === peer)) return
     shared.crowd.answered(peer)
     if (!this.#components.quarantine.has(peer)) {
-      shared.holders.add(peer, have.ranges)
+      shared.holders.add(peer, have.ranges, this.#components.clock.monotonicMs())
       this.#askHashes(shared, peer)
     }
     shared.changed()

@@ -20,6 +20,8 @@ import type { SharedResource } from './shared-resource.ts'
 export interface ClaimedPositions {
   /** Missing positions that nobody near has, and that nothing of ours fetches. The caller's to change. */
   free(): PositionSet
+  /** Of these, what others had from the origin, and do not get about. */
+  readonly overdue: PositionSet
   /** True when there is nobody to share the work with. */
   isAlone(): boolean
   /** Makes the position ours to fetch; false when it is no longer missing. */
@@ -136,7 +138,8 @@ export class OriginClaims {
     const isPart = !this.#wanted.isFull
     if (crowd.ownStreamCount >= crowd.streamShare(nowMs, isPart)) return null
     if (crowd.isUndivided) return this.#claimRest(nowMs)
-    return crowd.claim(this.#positions.free(), nowMs, { isPart, doubted: this.#shared.draft.disputed })
+    const { free, overdue } = this.#positions
+    return crowd.claim(free(), nowMs, { isPart, doubted: this.#shared.draft.disputed, overdue })
   }
 
   /** We want only some of the content, and that comes from others: nobody need leave us a share of the rest. */

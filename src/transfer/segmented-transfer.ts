@@ -20,6 +20,7 @@ import { verifySegment } from '../content/verify.ts'
 import { abortError, isShorthaulError, ShorthaulError } from '../errors.ts'
 import type { OriginStream } from '../origin/origin.ts'
 import type { Store } from '../store/store.ts'
+import { Overdue } from '../swarm/overdue.ts'
 import { PeerFlights } from '../swarm/peer-flights.ts'
 import {
   chooseSources,
@@ -126,6 +127,7 @@ export class SegmentedTransfer {
   #wake: (() => void) | null = null
   #lastChangeMs: number
   #lastDeliveryMs: number
+  readonly #overdue: Overdue
   /** Holders that stay busy for so long are no reason to wait; jittered, so that not all waiters turn to the origin at once. */
   readonly #starvedAfterMs: number
 
@@ -134,6 +136,7 @@ export class SegmentedTransfer {
     this.#o = options
     this.#shared = shared
     this.#missing = options.wanted.positions.copy()
+    this.#overdue = new Overdue(shared.draft.segmentCount)
     this.#claims = this.#originClaims()
     this.#lastChangeMs = components.clock.monotonicMs()
     this.#lastDeliveryMs = this.#lastChangeMs
@@ -174,6 +177,7 @@ export class SegmentedTransfer {
         if (this.#failure !== null) throw this.#failure
         this.throwIfLiedTo()
         const peers = this.#peers()
+        this.#lookForOverdue()
         this.#leaveStragglers(peers)
         if (this.#isDeclared) for (const decision of this.#plan(peers)) this.#start(decision)
         if (!this.#isHeld) this.#claims?.update()
@@ -244,13 +248,26 @@ export class SegmentedTransfer {
       this.#c.book.overtaken(peer, { bytes: SEGMENT_BYTES, durationMs: nowMs - startedAtMs })
       abort.abort(new ShorthaulError('SHORTHAUL_ABORTED', 'Another neighbour is faster'))
     }
+    for (const { index, abort } of this.#peerFlights.all()) {
+      if (this.#overdue.positions.has(index)) abort.abort(new ShorthaulError('SHORTHAUL_ABORTED', 'It is overdue'))
+    }
+  }
+
+  #lookForOverdue(): void {
+    if (this.#claims === null || this.#isHeld) return
+    const { holders, crowd } = this.#shared
+    const asked = () => [...this.#peerFlights.all()].map(({ index }) => index)
+    const missing = () => [...asked(), ...this.#missing.values()].sort((a, b) => a - b)
+    this.#overdue.look({ missing, holders, crowd, nowMs: this.#c.clock.monotonicMs() })
   }
 
   /** Held by a neighbour that can be asked, or waited for. */
   #available(peers: readonly PeerView[]): PositionSet {
-    if (peers.every((peer) => peer.state !== 'unusable')) return this.#shared.holders.available
+    const isAllUsable = peers.every((peer) => peer.state !== 'unusable')
+    if (isAllUsable && this.#overdue.positions.size === 0) return this.#shared.holders.available
     const available = new PositionSet(this.#shared.draft.segmentCount)
     for (const peer of peers) if (peer.state !== 'unusable') available.addAll(peer.holds)
+    available.deleteAll(this.#overdue.positions)
     return available
   }
 
@@ -284,6 +301,7 @@ export class SegmentedTransfer {
   #claimedPositions(): ClaimedPositions {
     return {
       free: () => this.#freePositions(),
+      overdue: this.#overdue.positions,
       isAlone: () => !this.#hasCompany(),
       take: (index) => {
         if (!this.#missing.delete(index)) return false

@@ -9,7 +9,7 @@ import { pino } from 'pino'
 import { seededRandom, systemClock } from '../../src/clock.ts'
 import { type AgentKey, idFromBytes, type SegmentHash } from '../../src/content/ids.ts'
 import { SegmentPool } from '../../src/content/segment-pool.ts'
-import { ShorthaulError } from '../../src/errors.ts'
+import { abortError, ShorthaulError } from '../../src/errors.ts'
 import type { Origin } from '../../src/origin/origin.ts'
 import type { Message } from '../../src/peers/messages.ts'
 import { PeerBook } from '../../src/peers/peer-book.ts'
@@ -280,7 +280,11 @@ export class FakeAgent implements PeerLink, PeerLane {
     options: { readonly into: Uint8Array; readonly signal: AbortSignal },
   ): Promise<void> {
     const server = this.#branch.agents.get(endpoint.peer)
-    await server?.faults.onServe?.(hash)
+    const { signal } = options
+    await Promise.race([
+      server?.faults.onServe?.(hash),
+      new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(abortError(signal)))),
+    ])
     if (!server || !this.#branch.agents.has(endpoint.peer)) {
       throw new ShorthaulError('SHORTHAUL_PEER_UNREACHABLE', 'Cannot reach the peer', { details: { receivedBytes: 0 } })
     }

@@ -448,6 +448,30 @@ void t.test('when the origin asked one to wait, nobody claims anything', async (
   t.equal(crowd.claim(all, 60_000), null)
 })
 
+void t.test('what others had, and do not get about, is had once more when there is nothing else to do', async (t) => {
+  const crowd = crowdOf(0)
+  say(crowd, 1, { fetched: [run(4, 8)] })
+  say(crowd, 2, { claimed: [run(6, 7)], streamCount: 1 })
+  const missing = run(4, 8)
+  const overdue = setOf(run(6, 8))
+  t.equal(crowd.claim(setOf(missing), 0), null)
+  t.ok(crowd.isIdle(0))
+  t.match(crowd.claim(setOf(missing, run(20, 21)), 0, { overdue }), { start: 20, end: 21 }, 'first what nobody had')
+  t.match(crowd.claim(setOf(missing), 0, { overdue }), { start: 7, end: 8 }, 'not what another has begun')
+  t.notOk(crowd.isIdle(0))
+  t.ok(crowd.hasFetched(key(1), 7))
+  t.notOk(crowd.hasFetched(key(1), 8))
+  t.notOk(crowd.hasFetched(key(9), 7))
+})
+
+void t.test('the idle go by rank', async (t) => {
+  const crowd = crowdOf(4, { others: [0, 1, 2, 3, 5] })
+  t.equal(crowd.idlePlace(0, new Set()), 4)
+  say(crowd, 0, { claimed: [run(0, 1)] })
+  say(crowd, 1, { condition: 'done' })
+  t.equal(crowd.idlePlace(0, new Set([key(2)])), 1)
+})
+
 void t.test('who lags', async (t) => {
   const late = { claimed: [run(0, 40)], bytesPerSec: SEGMENT_BYTES / 10, progressBytes: 1, streamCount: 1 }
   const quick = { claimed: [run(40, 42)], bytesPerSec: 10 * SEGMENT_BYTES, progressBytes: 1, streamCount: 1 }
@@ -485,6 +509,18 @@ void t.test('who lags', async (t) => {
     t.match(claim, { start: 0, end: 1 })
     t.notOk(crowd.yields(2000), 'although it has the higher rank')
     t.equal(length(claim), 1)
+  })
+
+  await t.test('is not waited for when it needs far longer than we would', async (t) => {
+    const claimAt = (bytesPerSec: number) => {
+      const crowd = crowdOf(2)
+      const own = crowd.claimRest(100, 0, 102)
+      const atMs = fetchAll(crowd, own, { fromMs: 0, bytesPerSec: 2 * SEGMENT_BYTES }) + 2000
+      say(crowd, 0, { claimed: [run(0, 1)], bytesPerSec, progressBytes: SEGMENT_BYTES / 2, streamCount: 1, atMs })
+      return crowd.claim(setOf(run(0, 1)), atMs)
+    }
+    t.match(claimAt(SEGMENT_BYTES / 5), { start: 0, end: 1 }, 'half a segment in 2.5 s: we need half a second')
+    t.equal(claimAt(SEGMENT_BYTES / 3), null, 'in 1.5 s')
   })
 
   await t.test('is not one that needs little more than a moment for its last segment', async (t) => {

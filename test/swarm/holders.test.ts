@@ -29,7 +29,7 @@ void t.test('it behaves like a Set for each neighbour, and counts what they have
             else positions.delete(index)
           }
         }
-        if (verb === 'add') holders.add(peer, ranges)
+        if (verb === 'add') holders.add(peer, ranges, 0)
         else holders.delete(peer, ranges)
       }
       for (const peer of PEERS) {
@@ -50,8 +50,25 @@ void t.test('a range from a stranger costs no more than the content', async (t) 
   const holders = new Holders(8)
   const [peer] = PEERS
   if (!peer) return
-  holders.add(peer, [{ start: 6, end: 2 ** 53 }])
+  holders.add(peer, [{ start: 6, end: 2 ** 53 }], 0)
   t.same(holders.available.ranges(), [{ start: 6, end: 8 }])
   holders.delete(peer, [{ start: 7, end: 2 ** 53 }])
   t.same(holders.available.ranges(), [{ start: 6, end: 7 }])
+})
+
+void t.test('how long one alone holds a position', async (t) => {
+  const [one, other] = PEERS
+  if (!one || !other) return
+  const holders = new Holders(8)
+  const first = [{ start: 0, end: 1 }]
+  t.equal(holders.aloneMs(0, 5000), 0)
+  t.equal(holders.firstOf(0), undefined)
+  holders.add(one, first, 5000)
+  t.equal(holders.aloneMs(0, 5400), 400)
+  t.equal(holders.firstOf(0), one)
+  holders.add(other, first, 5800)
+  t.equal(holders.aloneMs(0, 6000), 0)
+  t.equal(holders.usuallyAloneMs, 100)
+  holders.leave(one)
+  t.equal(holders.firstOf(0), other)
 })

@@ -208,7 +208,7 @@ export class MiniAgent {
     this.flush()
     const ranges = this.held.ranges()
     this.#branch.send(this, other, () => {
-      other.holders.add(this.key, ranges)
+      other.holders.add(this.key, ranges, this.#branch.nowMs)
       other.crowd.answered(this.key)
     })
   }
@@ -238,7 +238,9 @@ export class MiniAgent {
   #hold(index: number): void {
     if (!this.held.add(index)) return
     for (const other of this.neighbours.values()) {
-      this.#branch.send(this, other, () => other.holders.add(this.key, [{ start: index, end: index + 1 }]))
+      this.#branch.send(this, other, () =>
+        other.holders.add(this.key, [{ start: index, end: index + 1 }], this.#branch.nowMs),
+      )
     }
     if (!this.held.isFull) return
     for (const claim of this.streams) this.#end(claim)

@@ -41,6 +41,18 @@ void t.test('over a slow link few are asked for, and none by who fetches for all
   t.end()
 })
 
+// Found: two that hung at one neighbour were all that was asked for, and the others were never tried.
+void t.test('where nothing comes for long, one more is asked for', (t) => {
+  const { flights, begin } = setUp()
+  begin(SLOW, 0)
+  begin(SLOW, 0)
+  t.equal(flights.room(0, 2500), 0)
+  t.equal(flights.room(0, 3500), 1)
+  begin(FAST, 3500)
+  t.equal(flights.room(0, 3500), 0)
+  t.end()
+})
+
 void t.test(
   'a neighbour is believed to be no faster than the oldest that it owes, and is left for a faster one',
   (t) => {

@@ -64,6 +64,26 @@ void t.test('agents that begin the same fetch at the same time', async (t) => {
     await lost.close()
   })
 
+  await t.test(
+    'do not wait for one that gives nothing of what it fetched: one of them fetches it once more',
+    async (t) => {
+      const { origin, agents } = await setUp(t, 4)
+      const url = origin.serve('/a', { seed: 4, lengthBytes: SIZE }, { ratePerConnectionBytesPerSec: 2 * MIB })
+      const [stuck, ...others] = agents
+      if (!stuck) throw new Error('there are no agents')
+      const ended = new AbortController()
+      stuck.faults.onServe = () => new Promise((resolve) => ended.signal.addEventListener('abort', () => resolve()))
+      const alone = stuck.fetch(url)
+      const results = await Promise.all(others.map((agent) => agent.fetch(url)))
+      ended.abort()
+      t.ok(areRight(origin, [...results, await alone]), 'the bytes are right')
+      const own = (await alone).sources.origin
+      t.ok(own > 0, 'it fetched some')
+      // Three times what it fetched would be each for itself; two may begin one segment before they hear of each other.
+      t.ok(fromOrigin(results) <= SIZE + own, 'and the others have it once for all of them')
+    },
+  )
+
   await t.test('of an origin without ranges: one fetches, and the others wait for its segments', async (t) => {
     const { origin, agents } = await setUp(t, 3)
     const url = origin.serve(

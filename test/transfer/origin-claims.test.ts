@@ -72,6 +72,7 @@ function setUp(options: { isAlone?: boolean; canRange?: boolean; wanted?: Positi
       clock,
       wan,
       positions: {
+        overdue: new PositionSet(COUNT),
         free: () => {
           const free = missing.copy()
           free.deleteAll(crowd.ownClaims)
