@@ -95,6 +95,7 @@ const PAUSE_MS = 5000
 export class FetcherWindow {
   #count = FIRST_COUNT
   #pausedUntilMs = Number.NEGATIVE_INFINITY
+  #quickAtMs = Number.NEGATIVE_INFINITY
   readonly #maxCount: number
 
   constructor(options: { readonly maxCount: number }) {
@@ -104,15 +105,21 @@ export class FetcherWindow {
   /** A segment came from a neighbour. */
   landed(durationMs: number, nowMs: number): void {
     if (durationMs <= QUICK_MS) {
+      this.#quickAtMs = nowMs
       this.#count = Math.min(this.#maxCount, this.#count + 1)
-      return
+    } else if (this.#isTooSlow(durationMs, nowMs)) {
+      this.#count = 1
+      this.#pausedUntilMs = nowMs + PAUSE_MS
     }
-    this.#count = 1
-    this.#pausedUntilMs = nowMs + PAUSE_MS
   }
 
   /** @param oldestMs how long what is in flight takes already; 0: nothing is */
   count(oldestMs: number, nowMs: number): number {
-    return oldestMs > QUICK_MS || nowMs < this.#pausedUntilMs ? 0 : this.#count
+    return this.#isTooSlow(oldestMs, nowMs) || nowMs < this.#pausedUntilMs ? 0 : this.#count
+  }
+
+  /** Our link is, and not one of the neighbours: of late nothing came quickly. */
+  #isTooSlow(durationMs: number, nowMs: number): boolean {
+    return durationMs > QUICK_MS && nowMs - this.#quickAtMs > QUICK_MS
   }
 }
