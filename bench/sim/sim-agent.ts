@@ -307,6 +307,7 @@ export class SimAgent {
       missing: () => [...asked(), ...this.missing.values()].sort((a, b) => a - b),
       holders: this.#holders,
       crowd: this.#crowd,
+      landedAtMs: (peer) => this.#peerFlights.landedAtMs(peer),
       nowMs: this.#world.queue.nowMs,
     })
   }

@@ -353,9 +353,9 @@ export class Crowd {
     return this.#claims.size
   }
 
-  /** True when the agent said that it had the position from the origin, for all of the crowd. */
-  hasFetched(agent: AgentKey, index: number): boolean {
-    return this.#members.get(agent)?.fetched.has(index) ?? false
+  /** True when the agent had the position from the origin for all of the crowd, and not for itself before we came. */
+  hasFetchedWithUs(agent: AgentKey, index: number): boolean {
+    return this.#members.get(agent)?.hasFetchedWithUs(index) ?? false
   }
 
   /** True when somebody else is about to get the position from the origin, or just did. */

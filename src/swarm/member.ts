@@ -1,7 +1,7 @@
 /** What an agent knows of another that wants the same resource. Whether that one may be counted on is crowd.ts's to judge. */
 import type { Condition, FetcherState } from '../content/fetcher-state.ts'
 import { PositionSet } from '../content/position-set.ts'
-import { SEGMENT_BYTES } from '../content/segmentation.ts'
+import { SEGMENT_BYTES, type SegmentRange } from '../content/segmentation.ts'
 
 export class Member {
   readonly rank: string
@@ -13,6 +13,8 @@ export class Member {
   /** Null: not asked for yet. Most agents never claim, and so never look at what others claim. */
   #claimed: PositionSet | null = null
   #fetched: PositionSet | null = null
+  /** What it had fetched when we first heard of it. */
+  readonly #fetchedBefore: readonly SegmentRange[]
   /** We have a session with it; it is heard at first hand. */
   isDirect = false
   heardAtMs: number
@@ -27,6 +29,7 @@ export class Member {
     this.rank = options.rank
     this.#segmentCount = options.segmentCount
     this.#state = state
+    this.#fetchedBefore = state.fetched
     this.heardAtMs = options.nowMs
     this.progressAtMs = options.nowMs
     this.#keep(state, options.nowMs)
@@ -54,6 +57,11 @@ export class Member {
     return (
       this.claimed.size * SEGMENT_BYTES - Math.min(Math.max(0, begunBytes), this.#state.streamCount * SEGMENT_BYTES)
     )
+  }
+
+  /** It had the position from the origin while we knew of it: for us too, and not long ago for itself. */
+  hasFetchedWithUs(index: number): boolean {
+    return this.fetched.has(index) && !this.#fetchedBefore.some(({ start, end }) => index >= start && index < end)
   }
 
   get isWilling(): boolean {

@@ -21,6 +21,8 @@ export interface Wait {
   missing(): Iterable<number>
   readonly holders: Holders
   readonly crowd: Crowd
+  /** When the last segment came from the neighbour; -Infinity: none did. */
+  landedAtMs(peer: AgentKey): number
   readonly nowMs: number
 }
 
@@ -34,7 +36,7 @@ export class Overdue {
   }
 
   /** To be called at every change, and a few times a second. */
-  look({ missing, holders, crowd, nowMs }: Wait): void {
+  look({ missing, holders, crowd, landedAtMs, nowMs }: Wait): void {
     if (nowMs < this.#lookAtMs) return
     this.#lookAtMs = nowMs + LOOK_MS
     if (crowd.ownStreamCount > 0) {
@@ -49,7 +51,8 @@ export class Overdue {
     for (const index of missing()) {
       const sinceMs = holders.aloneMs(index, nowMs) - patienceMs
       const holder = sinceMs > 0 ? holders.firstOf(index) : undefined
-      if (holder === undefined || !crowd.hasFetched(holder, index)) continue
+      if (holder === undefined || !crowd.hasFetchedWithUs(holder, index)) continue
+      if (nowMs - landedAtMs(holder) < patienceMs) continue // it gives what it has, one after the other
       late.push({ index, sinceMs })
       slow.add(holder)
     }

@@ -14,6 +14,7 @@ export class PeerFlights<F extends Flight> {
   readonly #flights = new Set<F>()
   readonly #window: LaneWindow
   readonly #fetcherWindow: FetcherWindow
+  readonly #landedAtMs = new Map<AgentKey, number>()
 
   /** @param options.maxCount segments that a transfer asks for at the same time, in all */
   constructor(options: { readonly maxCount: number }) {
@@ -28,8 +29,14 @@ export class PeerFlights<F extends Flight> {
   /** All of its bytes came. It is still one until it ends. */
   landed(flight: F, nowMs: number): void {
     const durationMs = nowMs - flight.startedAtMs
+    this.#landedAtMs.set(flight.peer, nowMs)
     this.#window.landed(durationMs, this.#flights.size)
     this.#fetcherWindow.landed(durationMs, nowMs)
+  }
+
+  /** When the last one came from the neighbour; -Infinity: none did. */
+  landedAtMs(peer: AgentKey): number {
+    return this.#landedAtMs.get(peer) ?? Number.NEGATIVE_INFINITY
   }
 
   end(flight: F): void {

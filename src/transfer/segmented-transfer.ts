@@ -258,7 +258,8 @@ export class SegmentedTransfer {
     const { holders, crowd } = this.#shared
     const asked = () => [...this.#peerFlights.all()].map(({ index }) => index)
     const missing = () => [...asked(), ...this.#missing.values()].sort((a, b) => a - b)
-    this.#overdue.look({ missing, holders, crowd, nowMs: this.#c.clock.monotonicMs() })
+    const landedAtMs = (peer: AgentKey) => this.#peerFlights.landedAtMs(peer)
+    this.#overdue.look({ missing, holders, crowd, landedAtMs, nowMs: this.#c.clock.monotonicMs() })
   }
 
   /** Held by a neighbour that can be asked, or waited for. */

@@ -450,6 +450,7 @@ void t.test('when the origin asked one to wait, nobody claims anything', async (
 
 void t.test('what others had, and do not get about, is had once more when there is nothing else to do', async (t) => {
   const crowd = crowdOf(0)
+  say(crowd, 1, { fetched: [run(4, 5)] })
   say(crowd, 1, { fetched: [run(4, 8)] })
   say(crowd, 2, { claimed: [run(6, 7)], streamCount: 1 })
   const missing = run(4, 8)
@@ -459,9 +460,10 @@ void t.test('what others had, and do not get about, is had once more when there 
   t.match(crowd.claim(setOf(missing, run(20, 21)), 0, { overdue }), { start: 20, end: 21 }, 'first what nobody had')
   t.match(crowd.claim(setOf(missing), 0, { overdue }), { start: 7, end: 8 }, 'not what another has begun')
   t.notOk(crowd.isIdle(0))
-  t.ok(crowd.hasFetched(key(1), 7))
-  t.notOk(crowd.hasFetched(key(1), 8))
-  t.notOk(crowd.hasFetched(key(9), 7))
+  t.ok(crowd.hasFetchedWithUs(key(1), 7))
+  t.notOk(crowd.hasFetchedWithUs(key(1), 8))
+  t.notOk(crowd.hasFetchedWithUs(key(1), 4), 'it had that when we came')
+  t.notOk(crowd.hasFetchedWithUs(key(9), 7))
 })
 
 void t.test('the idle go by rank', async (t) => {

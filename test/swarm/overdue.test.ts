@@ -13,8 +13,8 @@ const [FIRST, SELF, SLOW, OTHER] = agentKeys(4) as [AgentKey, AgentKey, AgentKey
 const run = (start: number, end: number): SegmentRange => ({ start, end })
 
 /** All is fetched; of one of the others the segments 10 to 16, which it alone holds. */
-function setUp(options: { fetched?: SegmentRange } = {}) {
-  const { fetched = run(10, 16) } = options
+function setUp(options: { before?: SegmentRange[]; landedAtMs?: number } = {}) {
+  const { before = [], landedAtMs = Number.NEGATIVE_INFINITY } = options
   const crowd = new Crowd({
     self: SELF,
     resource: RESOURCE,
@@ -27,11 +27,12 @@ function setUp(options: { fetched?: SegmentRange } = {}) {
   const overdue = new Overdue(COUNT)
   const missing = PositionSet.of(COUNT, [run(10, 16)])
   crowd.join([], 0)
-  crowd.hear(stateOf(SLOW, { fetched: [run(0, 10), fetched] }), { isDirect: true }, 0)
+  crowd.hear(stateOf(SLOW, { fetched: before }), { isDirect: true }, 0)
+  crowd.hear(stateOf(SLOW, { fetched: [run(0, 16)], sequence: 2 }), { isDirect: true }, 0)
   holders.add(SLOW, [run(0, 100)], 0)
   crowd.claim(missing, 0) // finds nothing, and is idle from now on
   const look = (nowMs: number) => {
-    overdue.look({ missing: () => missing.values(), holders, crowd, nowMs })
+    overdue.look({ missing: () => missing.values(), holders, crowd, landedAtMs: () => landedAtMs, nowMs })
     return [...overdue.positions.values()]
   }
   return { crowd, holders, missing, look }
@@ -47,7 +48,12 @@ void t.test('it is not when a second has it, or the neighbour had it before the 
   const { holders, look } = setUp()
   holders.add(OTHER, [run(10, 15)], 100)
   t.same(look(1200), [15])
-  t.same(setUp({ fetched: run(20, 21) }).look(5000), [])
+  t.same(setUp({ before: [run(0, 16)] }).look(5000), [])
+})
+
+void t.test('nor when the neighbour gives what it has, one after the other', async (t) => {
+  t.same(setUp({ landedAtMs: 1000 }).look(1900), [])
+  t.same(setUp({ landedAtMs: 1000 }).look(2100).length, 4)
 })
 
 void t.test('where segments usually take long to get about, it is waited for longer', async (t) => {

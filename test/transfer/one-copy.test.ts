@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { systemClock } from '../../src/clock.ts'
 import { type FakeAgent, FakeBranch } from '../support/fake-branch.ts'
 import { startTestOrigin, type TestOrigin } from '../support/test-origin.ts'
 
@@ -83,6 +84,18 @@ void t.test('agents that begin the same fetch at the same time', async (t) => {
       t.ok(fromOrigin(results) <= SIZE + own, 'and the others have it once for all of them')
     },
   )
+
+  await t.test('wait for a slow one that had all before they came', async (t) => {
+    const { origin, agents } = await setUp(t, 2)
+    const url = origin.serve('/a', { seed: 5, lengthBytes: 5 * MIB })
+    const [slow, late] = agents
+    if (!slow || !late) throw new Error('there are no agents')
+    await slow.fetch(url)
+    slow.faults.onServe = () => systemClock.sleep(1200)
+    const result = await late.fetch(url)
+    t.ok(areRight(origin, [result]), 'the bytes are right')
+    t.equal(result.sources.origin, 0)
+  })
 
   await t.test('of an origin without ranges: one fetches, and the others wait for its segments', async (t) => {
     const { origin, agents } = await setUp(t, 3)
