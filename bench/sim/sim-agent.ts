@@ -302,12 +302,11 @@ export class SimAgent {
   }
 
   #lookForOverdue(): void {
-    const asked = () => [...this.#peerFlights.all()].map(({ index }) => index)
     this.#overdue.look({
-      missing: () => [...asked(), ...this.missing.values()].sort((a, b) => a - b),
+      missing: this.missing,
+      flights: this.#peerFlights,
       holders: this.#holders,
       crowd: this.#crowd,
-      landedAtMs: (peer) => this.#peerFlights.landedAtMs(peer),
       nowMs: this.#world.queue.nowMs,
     })
   }

@@ -360,8 +360,8 @@ export class Crowd {
 
   /** True when somebody else is about to get the position from the origin, or just did. */
   isExpected(index: number, nowMs: number): boolean {
+    if (this.#isClaimed(index, nowMs)) return true
     for (const member of this.#members.values()) {
-      if (this.#holdsClaims(member, nowMs) && member.claimed.has(index)) return true
       if (this.#holdsLegacy(member, nowMs) && member.fetched.has(index)) return true
     }
     return false

@@ -6,6 +6,8 @@ import type { AgentKey } from '../content/ids.ts'
 import { PositionSet } from '../content/position-set.ts'
 import type { Crowd } from './crowd.ts'
 import type { Holders } from './holders.ts'
+import type { PeerFlights } from './peer-flights.ts'
+import type { Flight } from './stragglers.ts'
 
 /** A segment may stand at one neighbour alone for so long, or this many times as long as they usually do. */
 const PATIENCE_MS = 1000
@@ -17,12 +19,11 @@ const LOOK_MS = 200
 const MAX_POSITIONS = 4
 
 export interface Wait {
-  /** What the transfer lacks, asked for or not. */
-  missing(): Iterable<number>
+  /** What the transfer lacks, and has not asked for. */
+  readonly missing: PositionSet
+  readonly flights: Pick<PeerFlights<Flight>, 'all' | 'landedAtMs'>
   readonly holders: Holders
   readonly crowd: Crowd
-  /** When the last segment came from the neighbour; -Infinity: none did. */
-  landedAtMs(peer: AgentKey): number
   readonly nowMs: number
 }
 
@@ -36,7 +37,7 @@ export class Overdue {
   }
 
   /** To be called at every change, and a few times a second. */
-  look({ missing, holders, crowd, landedAtMs, nowMs }: Wait): void {
+  look({ missing, flights, holders, crowd, nowMs }: Wait): void {
     if (nowMs < this.#lookAtMs) return
     this.#lookAtMs = nowMs + LOOK_MS
     if (crowd.ownStreamCount > 0) {
@@ -48,11 +49,13 @@ export class Overdue {
     const patienceMs = Math.max(PATIENCE_MS, TIMES_USUAL * holders.usuallyAloneMs)
     const late: { readonly index: number; readonly sinceMs: number }[] = []
     const slow = new Set<AgentKey>()
-    for (const index of missing()) {
+    const wanted = missing.copy()
+    for (const { index } of flights.all()) wanted.add(index)
+    for (const index of wanted.values()) {
       const sinceMs = holders.aloneMs(index, nowMs) - patienceMs
       const holder = sinceMs > 0 ? holders.firstOf(index) : undefined
       if (holder === undefined || !crowd.hasFetchedWithUs(holder, index)) continue
-      if (nowMs - landedAtMs(holder) < patienceMs) continue // it gives what it has, one after the other
+      if (nowMs - flights.landedAtMs(holder) < patienceMs) continue // it gives what it has, one after the other
       late.push({ index, sinceMs })
       slow.add(holder)
     }

@@ -138,8 +138,8 @@ export class OriginClaims {
     const isPart = !this.#wanted.isFull
     if (crowd.ownStreamCount >= crowd.streamShare(nowMs, isPart)) return null
     if (crowd.isUndivided) return this.#claimRest(nowMs)
-    const { free, overdue } = this.#positions
-    return crowd.claim(free(), nowMs, { isPart, doubted: this.#shared.draft.disputed, overdue })
+    const options = { isPart, doubted: this.#shared.draft.disputed, overdue: this.#positions.overdue }
+    return crowd.claim(this.#positions.free(), nowMs, options)
   }
 
   /** We want only some of the content, and that comes from others: nobody need leave us a share of the rest. */

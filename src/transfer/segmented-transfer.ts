@@ -256,10 +256,8 @@ export class SegmentedTransfer {
   #lookForOverdue(): void {
     if (this.#claims === null || this.#isHeld) return
     const { holders, crowd } = this.#shared
-    const asked = () => [...this.#peerFlights.all()].map(({ index }) => index)
-    const missing = () => [...asked(), ...this.#missing.values()].sort((a, b) => a - b)
-    const landedAtMs = (peer: AgentKey) => this.#peerFlights.landedAtMs(peer)
-    this.#overdue.look({ missing, holders, crowd, landedAtMs, nowMs: this.#c.clock.monotonicMs() })
+    const nowMs = this.#c.clock.monotonicMs()
+    this.#overdue.look({ missing: this.#missing, flights: this.#peerFlights, holders, crowd, nowMs })
   }
 
   /** Held by a neighbour that can be asked, or waited for. */

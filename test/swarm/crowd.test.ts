@@ -5,8 +5,8 @@ import type { FetcherState } from '../../src/content/fetcher-state.ts'
 import type { AgentKey } from '../../src/content/ids.ts'
 import { PositionSet } from '../../src/content/position-set.ts'
 import { SEGMENT_BYTES, type SegmentRange } from '../../src/content/segmentation.ts'
-import { type Claim, Crowd, MAX_MEMBERS } from '../../src/swarm/crowd.ts'
-import { agentKeys, MiniBranch, RESOURCE, stateOf } from './mini-branch.ts'
+import { type Claim, type Crowd, MAX_MEMBERS } from '../../src/swarm/crowd.ts'
+import { agentKeys, crowdFor, MiniBranch, stateOf } from './mini-branch.ts'
 
 const COUNT = 600
 const KEYS = agentKeys(40)
@@ -28,14 +28,7 @@ interface Options {
 /** An agent that takes part and waits for nobody; `others` are neighbours that do nothing yet. */
 function crowdOf(self: number, options: Options & { others?: readonly number[] } = {}): Crowd {
   const { maxStreams = 8, segmentCount = COUNT, seed = 1, others = [] } = options
-  const crowd = new Crowd({
-    self: key(self),
-    resource: RESOURCE,
-    segmentCount,
-    maxStreams,
-    firstSequence: 0,
-    random: seededRandom(seed),
-  })
+  const crowd = crowdFor(key(self), { segmentCount, maxStreams, random: seededRandom(seed) })
   crowd.join([], 0)
   for (const other of others) say(crowd, other)
   return crowd

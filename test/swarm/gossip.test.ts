@@ -3,9 +3,9 @@ import { seededRandom } from '../../src/clock.ts'
 import type { ToldState } from '../../src/content/fetcher-state.ts'
 import type { AgentKey } from '../../src/content/ids.ts'
 import { PositionSet } from '../../src/content/position-set.ts'
-import { Crowd, MAX_FETCHERS } from '../../src/swarm/crowd.ts'
+import { MAX_FETCHERS } from '../../src/swarm/crowd.ts'
 import { Gossip } from '../../src/swarm/gossip.ts'
-import { agentKeys, MiniBranch, RESOURCE, stateOf } from './mini-branch.ts'
+import { agentKeys, crowdFor, MiniBranch, stateOf } from './mini-branch.ts'
 
 const FANOUT = 8
 
@@ -14,14 +14,7 @@ function setUp(options: { self?: number; agentCount: number }) {
   const keys = agentKeys(agentCount)
   const random = seededRandom(1)
   const key = (at: number): AgentKey => keys[at] ?? ('' as AgentKey)
-  const crowd = new Crowd({
-    self: key(self),
-    resource: RESOURCE,
-    segmentCount: 1000,
-    maxStreams: 4,
-    firstSequence: 0,
-    random,
-  })
+  const crowd = crowdFor(key(self), { segmentCount: 1000, random })
   const gossip = new Gossip(crowd, { self: key(self), random })
   const own = (at: number, rest = {}): ToldState => ({ state: stateOf(key(at), rest), isDirect: true })
   return { crowd, gossip, key, own, keys }

@@ -39,6 +39,15 @@ export function stateOf(agent: AgentKey, rest: Partial<FetcherState> = {}): Fetc
   }
 }
 
+/** What an agent knows of those that want RESOURCE: nothing yet. */
+export function crowdFor(
+  self: AgentKey,
+  options: { readonly segmentCount: number; readonly maxStreams?: number; readonly random?: Random },
+): Crowd {
+  const { segmentCount, maxStreams = 4, random = seededRandom(1) } = options
+  return new Crowd({ self, resource: RESOURCE, segmentCount, maxStreams, firstSequence: 0, random })
+}
+
 export interface MiniBranchOptions {
   readonly segmentCount: number
   /** Of one message; those between two agents keep their order. */
@@ -137,7 +146,7 @@ export class MiniAgent {
     this.key = key
     this.held = new PositionSet(segmentCount)
     this.holders = new Holders(segmentCount)
-    this.crowd = new Crowd({ self: key, resource: RESOURCE, segmentCount, maxStreams, firstSequence: 0, random })
+    this.crowd = crowdFor(key, { segmentCount, maxStreams, random })
     this.gossip = new Gossip(this.crowd, { self: key, random })
   }
 

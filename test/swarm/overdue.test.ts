@@ -1,12 +1,10 @@
 import t from 'tap'
-import { seededRandom } from '../../src/clock.ts'
 import type { AgentKey } from '../../src/content/ids.ts'
 import { PositionSet } from '../../src/content/position-set.ts'
 import type { SegmentRange } from '../../src/content/segmentation.ts'
-import { Crowd } from '../../src/swarm/crowd.ts'
 import { Holders } from '../../src/swarm/holders.ts'
 import { Overdue } from '../../src/swarm/overdue.ts'
-import { agentKeys, RESOURCE, stateOf } from './mini-branch.ts'
+import { agentKeys, crowdFor, stateOf } from './mini-branch.ts'
 
 const COUNT = 100
 const [FIRST, SELF, SLOW, OTHER] = agentKeys(4) as [AgentKey, AgentKey, AgentKey, AgentKey]
@@ -15,14 +13,7 @@ const run = (start: number, end: number): SegmentRange => ({ start, end })
 /** All is fetched; of one of the others the segments 10 to 16, which it alone holds. */
 function setUp(options: { before?: SegmentRange[]; landedAtMs?: number } = {}) {
   const { before = [], landedAtMs = Number.NEGATIVE_INFINITY } = options
-  const crowd = new Crowd({
-    self: SELF,
-    resource: RESOURCE,
-    segmentCount: COUNT,
-    maxStreams: 4,
-    firstSequence: 0,
-    random: seededRandom(1),
-  })
+  const crowd = crowdFor(SELF, { segmentCount: COUNT })
   const holders = new Holders(COUNT)
   const overdue = new Overdue(COUNT)
   const missing = PositionSet.of(COUNT, [run(10, 16)])
@@ -32,7 +23,7 @@ function setUp(options: { before?: SegmentRange[]; landedAtMs?: number } = {}) {
   holders.add(SLOW, [run(0, 100)], 0)
   crowd.claim(missing, 0) // finds nothing, and is idle from now on
   const look = (nowMs: number) => {
-    overdue.look({ missing: () => missing.values(), holders, crowd, landedAtMs: () => landedAtMs, nowMs })
+    overdue.look({ missing, flights: { all: () => [], landedAtMs: () => landedAtMs }, holders, crowd, nowMs })
     return [...overdue.positions.values()]
   }
   return { crowd, holders, missing, look }

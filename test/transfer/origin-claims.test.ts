@@ -1,15 +1,13 @@
 import t from 'tap'
-import { seededRandom } from '../../src/clock.ts'
 import type { AgentKey } from '../../src/content/ids.ts'
 import { PositionSet } from '../../src/content/position-set.ts'
 import { SEGMENT_BYTES, type SegmentRange } from '../../src/content/segmentation.ts'
-import { Crowd } from '../../src/swarm/crowd.ts'
 import type { Hold } from '../../src/throttle/wan-governor.ts'
 import type { FetchOptions, OriginFetcher } from '../../src/transfer/fetch-origin.ts'
 import { OriginClaims } from '../../src/transfer/origin-claims.ts'
 import type { SharedResource } from '../../src/transfer/shared-resource.ts'
 import { settled, VirtualClock } from '../support/virtual-clock.ts'
-import { agentKeys, RESOURCE, stateOf } from '../swarm/mini-branch.ts'
+import { agentKeys, crowdFor, stateOf } from '../swarm/mini-branch.ts'
 
 const COUNT = 100
 const [SELF, OTHER] = agentKeys(2) as [AgentKey, AgentKey]
@@ -25,14 +23,7 @@ interface Fetch {
 /** A transfer that has nothing yet, an origin that sends what the test says, and a governor that holds when told. */
 function setUp(options: { isAlone?: boolean; canRange?: boolean; wanted?: PositionSet } = {}) {
   const clock = new VirtualClock()
-  const crowd = new Crowd({
-    self: SELF,
-    resource: RESOURCE,
-    segmentCount: COUNT,
-    maxStreams: 4,
-    firstSequence: 0,
-    random: seededRandom(1),
-  })
+  const crowd = crowdFor(SELF, { segmentCount: COUNT })
   crowd.join([], clock.atMs)
   const holdings = new PositionSet(COUNT)
   const wanted = options.wanted ?? PositionSet.full(COUNT)
